@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""The words between notebook and agent: one stream of frames each way, no I/O here.
+
+A frame is a 12-byte header, ``<B3xII``: type, run number, payload length; then the payload.
+The run number is chosen by the notebook and is 0 for what belongs to no run.
+
+Notebook → agent
+
+    REQUEST  u32 n, n bytes of JSON ``{"id": …, "do": WORD, …}``, then a blob (often empty)
+
+Agent → notebook
+
+    HELLO    JSON, once, first: {"protocol", "release", "machine", "cpus", "pid", "boot_id",
+             "libbpf", "realtime_minus_monotonic"}; the last in ns, so that a record's
+             ``ts`` (CLOCK_MONOTONIC) plus it is wall-clock time
+    REPLY    like REQUEST: JSON ``{"id": …, "ok": {…}}`` or ``{"id": …, "error": {"kind", "message",
+             "errno", "log", "program"}}``, then a blob
+    DATA     bytes of the kernel's ring buffer as they lie there, whole records only: each is
+             RING_HEADER (8 bytes) and a record of one fixed size per run
+    LOST     JSON of COUNTERS summed over CPUs, at most 4 a second and only when changed;
+             "lost" is what the user must know, hence the name
+    LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark
+    END      JSON: the last frame of a run: {"reason", "counters", "in_flight", "missed",
+             "workload": {"exit_code"} or null, "error": null or text}, then as blob
+             the aggregates (see AGGREGATES), so it has REQUEST's form
+
+Words a REQUEST may ``do`` (arguments → ok)
+
+    ping       → {}
+    read       path → {"size"}; blob: the file. error kind "os"
+    start      the run is the frame's; blob: a BPF object. Loads, spawns the workload held back,
+               attaches everything, opens the gate, lets the workload go. Arguments:
+               programs  [{"program": name in the object, "symbol": str or null, "address": int
+                         or null, "offset": int, "return": bool}], attached in this order
+               config    {"max_rows", "pid", "cpu", "sample", "comm"}: see CONFIG
+               record    size of one record in bytes, without its RING_HEADER
+               buffer    size of the ring buffer in bytes (power of two, multiple of a page)
+               follow    bool: count only what the workload's cgroup caused
+               command   null or shell text; the run ends when it exits ("while")
+               cwd       directory of the command, or null
+               max_ns    null or int; the run ends after it ("max-time")
+               for_ns    null or int; the run ends after it ("for")
+               entries   null, or name of the map of calls that have begun (return probes)
+               aggregates [names of maps], read at the end and on request
+             → {"attached": [{"program", "address"}], "load_ns", "attach_ns"};
+             on error nothing is left. error kinds: "verifier" (log: the kernel's), "load",
+             "attach" (errno, program), "spawn", "permission", "os"
+    stop       reason ("user", "interrupt", …) → {}; ends the run: gate shut, detached, drained,
+             DATA…, END. A workload still running is killed with its descendants
+    counters   → COUNTERS summed, as in LOST
+    aggregates → {"maps": AGGREGATES' index}; blob: the maps' bytes
+    run        command, cwd → {"exit_code"} when it has ended; its output arrives as LOG
+             frames of the request's run number
+    kill       the command of that run number, with its descendants → {}
+    log        → {"lines": […]}: the kernel's log (dmesg), raw /dev/kmsg records
+
+Reasons in END: "while", "for", "max-events", "max-time", "user", "interrupt", "error", or what
+``stop`` gave. After the notebook's side closes, or the parent dies, the agent takes down all
+runs and workloads and exits.
+
+The rules of a connection: HELLO first; a run's frames only between its ``start`` and its END;
+REPLY to ``start`` before the run's first DATA; an END for every started run.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+PROTOCOL = 1
+
+REQUEST, HELLO, REPLY, DATA, LOST, LOG, END = range(1, 8)
+NAMES = {REQUEST: "REQUEST", HELLO: "HELLO", REPLY: "REPLY", DATA: "DATA", LOST: "LOST",
+         LOG: "LOG", END: "END"}  # fmt: skip
+
+HEADER = struct.Struct("<B3xII")
+LENGTH = struct.Struct("<I")
+MAX_PAYLOAD = 256 << 20
+
+# linux/kernel/bpf/ringbuf.c: struct bpf_ringbuf_hdr; records are rounded up to 8 bytes
+RING_HEADER = 8
+RING_BUSY = 1 << 31
+RING_DISCARD = 1 << 30
+
+# struct kp_config of bpf/kpmagic.bpf.h, in the object's .rodata, set before loading:
+# cgroup (0: any), max_rows (0: any), agent's tgid, pid (0: any), cpu (-1: any), sample (1: all),
+# comm (empty: any)
+CONFIG = struct.Struct("<QQIIiI16s")
+
+# struct kp_cpu of bpf/kpmagic.bpf.h, one per possible CPU, in the object's .bss after struct
+# kp_gate {u64 open; u64 rows}, padded to CPU_SIZE bytes so that CPUs do not share cache lines
+COUNTERS = ("hits", "rows", "filtered", "sampled", "dropped", "entries", "unpaired")
+GATE = struct.Struct("<QQ")
+GATE_SIZE = 128
+CPU_SIZE = 128
+
+
+class Frame(NamedTuple):
+    """One frame: ``type``, ``run`` and ``payload``."""
+
+    type: int
+    run: int
+    payload: bytes
+
+
+class WireError(Exception):
+    """The bytes are not this protocol's."""
+
+
+def header(type_: int, run: int, length: int) -> bytes:
+    """Return the header of a frame, to be followed by ``length`` bytes."""
+    return HEADER.pack(type_, run, length)
+
+
+def encode(type_: int, run: int, payload: bytes) -> bytes:
+    """Return a whole frame."""
+    return header(type_, run, len(payload)) + payload
+
+
+def pack_json(message: dict[str, Any]) -> bytes:
+    """Return the payload of a HELLO, LOST or LOG frame."""
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def pack(message: dict[str, Any], blob: bytes | memoryview = b"") -> bytes:
+    """Return the payload of a REQUEST, REPLY or END frame: JSON with a blob behind it."""
+    text = pack_json(message)
+    return b"".join((LENGTH.pack(len(text)), text, blob))
+
+
+def unpack_json(payload: bytes) -> dict[str, Any]:
+    """Return the message of a HELLO, LOST or LOG frame. Raises WireError."""
+    try:
+        message = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise WireError("not a JSON object")
+    return message
+
+
+def unpack(payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return message and blob of a REQUEST, REPLY or END frame. Raises WireError."""
+    if len(payload) < LENGTH.size:
+        raise WireError("payload too short")
+    (length,) = LENGTH.unpack_from(payload)
+    end = LENGTH.size + length
+    if end > len(payload):
+        raise WireError("JSON longer than its payload")
+    return unpack_json(payload[LENGTH.size : end]), payload[end:]
+
+
+class Reader:
+    """Turns bytes, cut anywhere, into frames."""
+
+    def __init__(self) -> None:
+        self._pieces = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Frame]:
+        """Take ``data``; yield every frame that is complete. Raises WireError."""
+        self._pieces += data
+        while len(self._pieces) >= HEADER.size:
+            type_, run, length = HEADER.unpack_from(self._pieces)
+            if type_ not in NAMES or length > MAX_PAYLOAD:
+                raise WireError(f"no frame begins like this: type {type_}, {length} bytes")
+            end = HEADER.size + length
+            if len(self._pieces) < end:
+                return
+            payload = bytes(memoryview(self._pieces)[HEADER.size : end])
+            del self._pieces[:end]
+            yield Frame(type_, run, payload)

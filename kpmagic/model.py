@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+"""The nouns that travel from cell to table, each a frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["kprobe", "kretprobe"]
+
+
+@dataclass(frozen=True)
+class CType:
+    """A C type as a column can hold it.
+
+    ``kind`` is ``int``, ``bool``, ``enum``, ``pointer`` (shown as a number), ``string`` (NUL-ended,
+    in ``size`` bytes) or ``array`` (of ``count`` elements of ``size // count`` bytes).
+    ``name`` is the C spelling, ``enumerators`` value → name for an enum.
+    """
+
+    kind: Literal["int", "bool", "enum", "pointer", "string", "array"]
+    size: int
+    signed: bool = False
+    name: str = ""
+    count: int = 1
+    enumerators: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of a record: a name, a type, and ``offset`` bytes from the record's start."""
+
+    name: str
+    type: CType
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One shape of record: the fields an ``emit`` writes behind the common header.
+
+    ``row`` is the number the record's header carries. All layouts of a program share one slot
+    size in the ring buffer, so that no step from kernel to column needs a loop over records.
+    """
+
+    row: int
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One aggregation: its BPF map, its keys and how to show it.
+
+    ``function`` is count, sum, avg, min, max, hist or lhist. The map's key is the ``keys`` fields
+    at their offsets, for a histogram followed by the bucket (``s32`` at ``key_size - 8``).
+    The map's value, one per CPU, is ``u64 n; s64 v``.
+    ``low``, ``high``, ``step`` belong to lhist; ``value`` is the type of the aggregated value.
+    """
+
+    map: str
+    label: str
+    function: str
+    keys: tuple[Field, ...] = ()
+    key_size: int = 8
+    value: CType | None = None
+    low: int = 0
+    high: int = 0
+    step: int = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A place as the user names it: ``symbol+offset``, ``module:symbol`` or ``0xaddress``."""
+
+    text: str
+    symbol: str = ""
+    offset: int = 0
+    module: str = ""
+    address: int = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a probe magic; INTERFACE: section 'Options of the probe magics'.
+
+    Durations are ns, sizes bytes. ``defines`` are name → C text.
+    """
+
+    out: str = ""
+    name: str = ""
+    duration: int | None = None
+    command: str | None = None
+    follow: bool = False
+    background: bool = False
+    max_events: int = 1_000_000
+    max_time: int = 600_000_000_000
+    where: str = ""
+    pid: int = 0
+    comm: str = ""
+    cpu: int = -1
+    sample: int = 1
+    defines: tuple[tuple[str, str], ...] = ()
+    backend: str = "bpf"
+    target: str = ""
+    buffer: int = 8 << 20
+    dry_run: bool = False
+    show: str = "table"
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the user asked for. ``body`` is None for the line form: every argument a column.
+
+    ``body`` starts on line ``body_line`` of the cell named ``cell``; ``where_at`` is the column
+    of the ``--where`` expression in the magic line (0: not known).
+    """
+
+    kind: Kind
+    specs: tuple[Spec, ...]
+    body: str | None
+    options: Options = Options()
+    cell: str = "cell"
+    line: str = ""
+    body_line: int = 2
+    where_at: int = 0
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A function's parameter: its name, its C declaration (``char *buf``) and its BTF type id."""
+
+    name: str
+    declaration: str
+    type_id: int
+    size: int
+    kind: str = "int"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function's prototype from BTF; ``returns`` is C text (``ssize_t``), ``void`` for none."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    returns: str = "void"
+    variadic: bool = False
+    returns_size: int = 0
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place where a probe is planted.
+
+    ``note`` says how it differs from what was asked
+    (``do_fork → kernel_clone: renamed _do_fork in 4.2, kernel_clone in 5.10``).
+    """
+
+    spec: Spec
+    symbol: str
+    offset: int
+    address: int
+    function: Function | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A probe with its places known on one kernel; ``build_id`` names that kernel."""
+
+    probe: Probe
+    sites: tuple[Site, ...]
+    release: str
+    build_id: str
+    cpus: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Generated source: path → text, and what its records look like."""
+
+    files: Mapping[str, str]
+    main: str
+    layouts: tuple[Layout, ...]
+    record_size: int
+    aggregates: tuple[Aggregate, ...]
+    programs: tuple[Program, ...]
+    entries: str = ""
+
+    @property
+    def text(self) -> str:
+        """The file a reader wants to see."""
+        return self.files[self.main]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of an object and where it is attached."""
+
+    program: str
+    symbol: str
+    offset: int = 0
+    address: int = 0
+    is_return: bool = False
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A built object, ready for the agent. ``seconds`` is 0.0 when it came from the cache."""
+
+    source: Source
+    object: bytes
+    compiler: str
+    seconds: float
+    digest: str
+
+
+# The header every record starts with; struct kp_header of bpf/kpmagic.bpf.h.
+HEADER_FIELDS: tuple[Field, ...] = (
+    Field("ts", CType("int", 8, False, "u64"), 0),
+    Field("pid", CType("int", 4, False, "u32"), 8),
+    Field("tid", CType("int", 4, False, "u32"), 12),
+    Field("cpu", CType("int", 4, False, "u32"), 16),
+    Field("site", CType("int", 2, False, "u16"), 20),
+    Field("row", CType("int", 2, False, "u16"), 22),
+    Field("comm", CType("string", 16, False, "char[16]"), 24),
+)
+HEADER_SIZE = 40
