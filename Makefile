@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+# make setup    everything kpmagic needs: distribution packages (with sudo when not root) and .venv
+# make demo     run the first lesson in the sandbox and print what it shows
+# make test     all tests; test-unit: those without a kernel; test-kernel: those in the sandbox
+# make check    ruff, mypy, import-linter
+# make lock     pin the development packages anew
+# make clean    remove what was built here
+
+SHELL := /bin/sh
+PY := .venv/bin/python
+KERNEL ?= 6.1
+NOTEBOOK ?= notebooks/01-first-probe.ipynb
+PYTEST := $(PY) -m pytest
+
+.PHONY: help setup demo test test-unit test-kernel check lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+setup:
+	@.ci/packages
+	@.ci/venv
+
+demo: setup
+	$(PY) -m kpmagic kernels fetch $(KERNEL)
+	$(PY) notebooks/execute.py $(NOTEBOOK)
+
+test: setup
+	$(PYTEST) tests
+
+test-unit: setup
+	$(PYTEST) tests/unit
+
+test-kernel: setup
+	$(PYTEST) tests/kernel $(KERNELS:%=--kernel %)
+
+check: setup
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+lock: setup
+	rm -rf .venv/lock
+	$(PY) -m venv .venv/lock
+	.venv/lock/bin/python -m pip install -q --upgrade pip
+	.venv/lock/bin/python -m pip install -q --group dev --editable .
+	{ sed '/^[^#]/,$$d' requirements-dev.lock; \
+	  .venv/lock/bin/python -m pip freeze --exclude-editable; } > .venv/lock/new
+	mv .venv/lock/new requirements-dev.lock
+	rm -rf .venv/lock
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
