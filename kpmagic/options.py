@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""The options of the probe magics: one table for magic line, help text and Python keywords."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+SECOND = 1_000_000_000
+PAGE = 4096
+UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
+SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+LARGEST_BUFFER = 1 << 30
+COMM_LENGTH = 15  # linux/sched.h: TASK_COMM_LEN is 16 with the NUL
+
+
+def duration(value: object) -> int:
+    """Return ns of ``500ms``, ``5s``, ``2m`` or ``1h``; a bare Python number is seconds.
+
+    Raises ValueError.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        ns = round(value * SECOND)
+    else:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)", str(value))
+        if match is None:
+            raise ValueError("a duration is a number and a unit: 500ms, 5s, 2m, 1h")
+        ns = round(float(match[1]) * UNITS[match[2]])
+    if ns <= 0:
+        raise ValueError("a duration is longer than nothing")
+    return ns
+
+
+def size(value: object) -> int:
+    """Return bytes of ``64K`` or ``8M``, rounded up to a power of two and at least a page.
+
+    The kernel takes nothing else for a ring buffer. Raises ValueError.
+    """
+    match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", str(value), re.IGNORECASE)
+    if match is None:
+        raise ValueError("a size is a number and a unit: 64K, 8M")
+    wanted = int(match[1]) * SIZES[match[2].upper()]
+    if not 0 < wanted <= LARGEST_BUFFER:
+        raise ValueError("a ring buffer has 4K to 1G")
+    return max(PAGE, 1 << (wanted - 1).bit_length())
+
+
+def show_size(count: int) -> str:
+    """Return ``count`` bytes as a user types it: ``64K``."""
+    for unit in ("G", "M", "K"):
+        if count % SIZES[unit] == 0 and count:
+            return f"{count // SIZES[unit]}{unit}"
+    return str(count)
+
+
+def show_duration(ns: int) -> str:
+    """Return ``ns`` as a user types it: ``500ms``."""
+    for unit in ("h", "m", "s", "ms", "us"):
+        if ns % UNITS[unit] == 0:
+            return f"{ns // UNITS[unit]}{unit}"
+    return f"{ns}ns"
+
+
+def sample(value: object) -> int:
+    """Return N of ``1/N``; a bare N too. Raises ValueError."""
+    match = re.fullmatch(r"(?:1/)?([1-9]\d{0,8})", str(value))
+    if match is None:
+        raise ValueError("one in N is written 1/N, with N at least 1")
+    return int(match[1])
+
+
+def positive(value: object) -> int:
+    """Return a whole number of at least 1. Raises ValueError."""
+    number = natural(value)
+    if number < 1:
+        raise ValueError("a whole number of at least 1 is needed")
+    return number
+
+
+def natural(value: object) -> int:
+    """Return a whole number of at least 0. Raises ValueError."""
+    text = str(value).replace("_", "")
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise ValueError("a whole number is needed")
+    return int(text)
+
+
+def comm(value: object) -> str:
+    """Return a process's name as the kernel keeps it. Raises ValueError."""
+    text = str(value)
+    if not text or len(text.encode()) > COMM_LENGTH or "\0" in text:
+        raise ValueError("the kernel's name of a process (comm) has 1 to 15 bytes")
+    return text
+
+
+def text(value: object) -> str:
+    """Return ``value`` if there is something in it. Raises ValueError."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("it is empty")
+    if "\0" in value:
+        raise ValueError("it holds a NUL byte")
+    return value
+
+
+def one_line(value: object) -> str:
+    """Return C text of one line. Raises ValueError."""
+    line = text(value)
+    if any(mark in line for mark in "\n\r") or line.endswith("\\"):
+        raise ValueError("one line of C is needed")
+    return line
+
+
+def identifier(value: object) -> str:
+    """Return a Python name. Raises ValueError."""
+    name = str(value)
+    if not name.isidentifier():
+        raise ValueError("a Python variable's name is needed")
+    return name
+
+
+def probe_name(value: object) -> str:
+    """Return a probe's name: letters, digits and ``_ . : + - *``. Raises ValueError."""
+    name = str(value)
+    if not re.fullmatch(r"[\w.:+*?-]{1,128}", name) or name.startswith("-"):
+        raise ValueError("a name has letters, digits and _ . : + -")
+    return name
+
+
+def one_of(*words: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:
+    """Return a parser of one of ``words``; ``later`` are words of the contract not built yet."""
+
+    def parse(value: object) -> str:
+        if value in later:
+            raise ValueError(f"not available in this version, only {', '.join(words)}")
+        if value not in words:
+            raise ValueError(f"one of {', '.join(words)} is needed")
+        return str(value)
+
+    return parse
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: ``field`` is its name in model.Options, ``keyword`` its name in Python.
+
+    ``parse`` turns a word or a Python value into the field's value and raises ValueError;
+    a flag has none. ``keyword`` is empty where Python has another way.
+    """
+
+    flag: str
+    field: str
+    help: str
+    metavar: str = ""
+    parse: Callable[[object], object] | None = None
+    short: str = ""
+    keyword: str = ""
+
+    @property
+    def spelling(self) -> str:
+        """How help shows it: ``-o, --out NAME``."""
+        flags = ", ".join(flag for flag in (self.short, self.flag) if flag)
+        return f"{flags} {self.metavar}".rstrip()
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("--out", "out", "bind the Run to NAME before it starts, and show nothing",
+           "NAME", identifier, short="-o"),
+    Option("--name", "name", "the probe's name (default: its symbol); the same name replaces it",
+           "NAME", probe_name, keyword="name"),
+    Option("--for", "duration", "block that long (500ms, 5s, 2m), then stop",
+           "DURATION", duration, keyword="duration"),
+    Option("--while", "command", "run the shell COMMAND on the target and probe exactly that long",
+           "COMMAND", text, keyword="command"),
+    Option("--follow", "follow", "with --while: only what the command and its descendants caused",
+           keyword="follow"),
+    Option("--bg", "background", "attach and return at once (the default in a notebook)"),
+    Option("--max-events", "max_events", "stop after N rows (default 1,000,000)",
+           "N", positive, keyword="max_events"),
+    Option("--max-time", "max_time", "stop after that long (default 10m)",
+           "DURATION", duration, keyword="max_time"),
+    Option("--where", "where", "a C expression, evaluated in the kernel; false: not recorded",
+           "EXPR", one_line, keyword="where"),
+    Option("--pid", "pid", "only this process", "N", positive, keyword="pid"),
+    Option("--comm", "comm", "only processes of this name", "NAME", comm, keyword="comm"),
+    Option("--cpu", "cpu", "only this processor", "N", natural, keyword="cpu"),
+    Option("--sample", "sample", "record one in N; the rest is counted",
+           "1/N", sample, keyword="sample"),
+    Option("", "defines", "a C define; VALUE may be $python_name (int or str)",
+           "NAME=VALUE", text, short="-D", keyword="defines"),
+    Option("--backend", "backend", "how the handler reaches the kernel (default bpf)",
+           "bpf", one_of("bpf", later=("kmod", "bcc")), keyword="backend"),
+    Option("--target", "target", "for this cell only", "NAME", text),
+    Option("--buffer", "buffer", "the kernel's ring buffer (default 8M)",
+           "SIZE", size, keyword="buffer"),
+    Option("--dry-run", "dry_run", "everything but attaching; shows the generated source",
+           short="-n", keyword="dry_run"),
+    Option("--show", "show", "what the card shows", "table|none",
+           one_of("table", "none", later=("plot",))),
+    Option("", "quiet", "show nothing", short="-q"),
+)  # fmt: skip
+
+BY_FLAG: Mapping[str, Option] = {
+    flag: option for option in OPTIONS for flag in (option.flag, option.short) if flag
+}
+BY_KEYWORD: Mapping[str, Option] = {option.keyword: option for option in OPTIONS if option.keyword}
+
+# (one, other, why): together they cannot be meant
+CONTRADICTIONS: tuple[tuple[str, str, str], ...] = (
+    ("duration", "command", "a run ends either after a time or with its command"),
+    ("duration", "background", "--for blocks, --bg does not"),
+    ("command", "background", "--while blocks, --bg does not"),
+    ("pid", "follow", "the command's process has a new number each time"),
+    ("show", "quiet", "-q shows nothing"),
+    ("show", "out", "-o shows nothing"),
+)
+# (option, what it needs, what to do)
+NEEDS: tuple[tuple[str, str, str], ...] = (
+    ("follow", "command", "--follow follows the command of --while: add --while 'COMMAND'"),
+)
+
+
+def help_text() -> str:
+    """Return the options as a table, a line each."""
+    width = max(len(option.spelling) for option in OPTIONS)
+    return "\n".join(f"  {option.spelling:<{width}}  {option.help}" for option in OPTIONS)
