@@ -19,7 +19,8 @@ class Word(NamedTuple):
 
 def split(line: str) -> list[Word]:
     """Return the words of ``line``; ``#`` begins a comment. Raises ValueError (open quote)."""
-    lexer = shlex.shlex(io.StringIO(line), posix=True, punctuation_chars=False)
+    text_in = io.StringIO(line)
+    lexer = shlex.shlex(text_in, posix=True, punctuation_chars=False)
     lexer.whitespace_split = True
     words: list[Word] = []
     end = 0
@@ -29,7 +30,7 @@ def split(line: str) -> list[Word]:
         if text is None:
             return words
         # the lexer has eaten the blank behind the word, or the whole comment
-        end = _end_of_word(line, start, lexer.instream.tell())
+        end = _end_of_word(line, start, text_in.tell())
         raw = line[start:end]
         words.append(Word(text, start, end, quoted=any(mark in raw for mark in "'\"\\")))
 
