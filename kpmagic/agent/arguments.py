@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""What a request brings, checked before anything is done with it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from kpmagic.agent import wire
+from kpmagic.agent.refusal import Refused
+
+PAGE = 4096
+MAX_RECORD = 1 << 16
+MAX_BUFFER = 1 << 30
+U64 = (1 << 64) - 1
+
+
+class Program(NamedTuple):
+    """A program of the object and where it goes; without a symbol, to an address."""
+
+    program: str
+    symbol: str | None
+    address: int | None
+    offset: int
+    is_return: bool
+
+
+class Start(NamedTuple):
+    """The arguments of ``start``; times in ns, sizes in bytes."""
+
+    object: bytes
+    programs: tuple[Program, ...]
+    config: dict[str, Any]
+    record: int
+    buffer: int
+    follow: bool
+    command: str | None
+    cwd: str | None
+    max_ns: int | None
+    for_ns: int | None
+    entries: str | None
+    aggregates: tuple[str, ...]
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one record to the next in the ring buffer."""
+        return (self.record + wire.RING_HEADER + 7) & ~7
+
+
+def text(message: dict[str, Any], name: str, *, needed: bool = True) -> Any:
+    """Return the string ``name`` of ``message``, None when absent. Raises Refused."""
+    value = message.get(name)
+    if value is None and not needed:
+        return None
+    if not isinstance(value, str) or "\0" in value:
+        raise Refused("request", f"'{name}' must be text")
+    return value
+
+
+def number(message: dict[str, Any], name: str, low: int, high: int, default: Any = None) -> Any:
+    """Return the integer ``name`` between ``low`` and ``high``. Raises Refused."""
+    value = message.get(name)
+    if value is None:
+        if default is None:
+            raise Refused("request", f"'{name}' is missing")
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise Refused("request", f"'{name}' must be a number from {low} to {high}")
+    return value
+
+
+def start(message: dict[str, Any], blob: bytes) -> Start:
+    """Return the arguments of ``start``. Raises Refused."""
+    config = message.get("config")
+    asked = Start(
+        object=blob,
+        programs=tuple(_program(item) for item in _list(message, "programs")),
+        config=_config({} if config is None else config),
+        record=number(message, "record", 1, MAX_RECORD),
+        buffer=number(message, "buffer", PAGE, MAX_BUFFER),
+        follow=bool(message.get("follow")),
+        command=text(message, "command", needed=False),
+        cwd=text(message, "cwd", needed=False),
+        max_ns=number(message, "max_ns", 0, U64, -1),
+        for_ns=number(message, "for_ns", 0, U64, -1),
+        entries=text(message, "entries", needed=False),
+        aggregates=_names(message, "aggregates"),
+    )
+    _check(asked)
+    return asked._replace(
+        max_ns=None if asked.max_ns == -1 else asked.max_ns,
+        for_ns=None if asked.for_ns == -1 else asked.for_ns,
+    )
+
+
+def _check(asked: Start) -> None:
+    if not asked.programs:
+        raise Refused("request", "'programs' is empty")
+    if asked.buffer & (asked.buffer - 1):
+        raise Refused("request", "'buffer' must be a power of two")
+    if asked.follow and asked.command is None:
+        raise Refused("request", "'follow' needs a 'command'")
+
+
+def _list(message: dict[str, Any], name: str) -> list[Any]:
+    value = message.get(name)
+    if not isinstance(value, list):
+        raise Refused("request", f"'{name}' must be a list")
+    return value
+
+
+def _names(message: dict[str, Any], name: str) -> tuple[str, ...]:
+    names = _list(message, name) if message.get(name) is not None else []
+    if not all(isinstance(item, str) for item in names):
+        raise Refused("request", f"'{name}' must be a list of names")
+    return tuple(names)
+
+
+def _program(item: Any) -> Program:
+    if not isinstance(item, dict):
+        raise Refused("request", "each of 'programs' must be an object")
+    symbol = text(item, "symbol", needed=False)
+    address = number(item, "address", 0, U64, 0) or None
+    if symbol is None and address is None:
+        raise Refused("request", "a program needs a 'symbol' or an 'address'")
+    offset = number(item, "offset", 0, U64, 0)
+    return Program(text(item, "program"), symbol, address, offset, bool(item.get("return")))
+
+
+def _config(config: Any) -> dict[str, Any]:
+    if not isinstance(config, dict):
+        raise Refused("request", "'config' must be an object")
+    return {
+        "max_rows": number(config, "max_rows", 0, U64, 0),
+        "pid": number(config, "pid", 0, (1 << 32) - 1, 0),
+        "cpu": number(config, "cpu", -1, (1 << 31) - 1, -1),
+        "sample": number(config, "sample", 1, (1 << 32) - 1, 1),
+        "comm": text(config, "comm", needed=False) or "",
+    }

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""A command that runs by itself: its output goes to the notebook as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kpmagic.agent import wire
+from kpmagic.agent.channel import Channel
+from kpmagic.agent.workload import Workload
+
+PATIENCE_MS = 200
+
+
+class Command:
+    """A workload without a probe; ``when_ended`` is called with its exit code."""
+
+    patience_ms = PATIENCE_MS
+
+    def __init__(
+        self,
+        channel: Channel,
+        number: int,
+        command: str,
+        cwd: str | None,
+        when_ended: Callable[[int], None],
+    ) -> None:
+        """Start it. Raises Refused."""
+        self.number = number
+        self.ended = False
+        self._channel = channel
+        self._when_ended = when_ended
+        self._workload = Workload(number, command, cwd)
+        self._workload.release()
+        self.waits_for = self._workload.waits_for
+        self.kill = self._workload.kill
+        self.close = self._workload.close
+
+    def step(self, ready: set[int]) -> None:
+        """Pass on what came out; tell the end."""
+        send_output(self._channel, self.number, self._workload, ready)
+        if self._workload.exit_code is not None:
+            self._workload.close()
+            self._when_ended(self._workload.exit_code)
+            self.ended = True
+
+
+def send_output(channel: Channel, number: int, workload: Workload, ready: set[int]) -> None:
+    """Queue a LOG frame for each piece of output that is there."""
+    for stream, text in workload.read(ready):
+        channel.send(wire.LOG, number, wire.pack_json({"stream": stream, "text": text}))

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""The agent itself: one loop over channel, commands and runs."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Any
+
+from kpmagic.agent import arguments, wire
+from kpmagic.agent.channel import Channel, HangUp
+from kpmagic.agent.refusal import Refused, refused_os
+
+ROOM = 1 << 20  # bytes not sent yet, above which workloads must wait with their output
+IDLE_MS = 200
+
+
+class Agent:
+    """Serves one notebook until it hangs up; ``parent`` is watched unless it is None."""
+
+    def __init__(self, channel: Channel, parent: int | None = None) -> None:
+        self.channel = channel
+        self.parent = parent
+        self.runs: dict[int, Any] = {}
+        self.commands: dict[int, Any] = {}
+
+    def serve(self) -> None:
+        """Work until the notebook's side is gone. Raises HangUp."""
+        while True:
+            ready = self.wait()
+            if self.channel.source in ready:
+                self.take()
+            for owner in [*self.commands.values(), *self.runs.values()]:
+                owner.step(ready)
+                if owner.ended:
+                    self.forget(owner)
+            self.channel.flush()
+
+    def wait(self) -> set[int]:
+        """Return the descriptors that have something to say. Raises HangUp."""
+        poll = select.poll()
+        events = {self.channel.sink: select.POLLOUT if self.channel.queued else 0}
+        events[self.channel.source] = events.get(self.channel.source, 0) | select.POLLIN
+        patience = IDLE_MS
+        for owner in [*self.commands.values(), *self.runs.values()]:
+            patience = min(patience, owner.patience_ms)
+            events.update(dict.fromkeys(owner.waits_for(self.channel.queued < ROOM), select.POLLIN))
+        for fd, mask in events.items():
+            poll.register(fd, mask)
+        answers = dict(poll.poll(patience))
+        if answers.get(self.channel.sink, 0) & (select.POLLERR | select.POLLNVAL):
+            raise HangUp("nobody reads")
+        if self.parent is not None and os.getppid() != self.parent:
+            raise HangUp("the parent is gone")
+        return set(answers)
+
+    def take(self) -> None:
+        """Answer the requests that have come."""
+        try:
+            for frame in self.channel.receive():
+                self.answer(frame)
+        except wire.WireError as error:
+            self.refuse(0, None, Refused("request", str(error)))
+
+    def answer(self, frame: wire.Frame) -> None:
+        """Do what one frame asks."""
+        identity = None
+        try:
+            if frame.type != wire.REQUEST:
+                raise Refused("request", f"a {wire.NAMES[frame.type]} frame is no request")
+            message, blob = wire.unpack(frame.payload)
+            identity = message.get("id")
+            word = WORDS.get(str(message.get("do")))
+            if word is None:
+                raise Refused("request", f"no word '{message.get('do')}'")
+            word(self, Request(frame.run, identity, message, blob))
+        except wire.WireError as error:
+            self.refuse(frame.run, identity, Refused("request", str(error)))
+        except Refused as error:
+            self.refuse(frame.run, identity, error)
+        except OSError as error:
+            self.refuse(frame.run, identity, refused_os(error))
+
+    def reply(self, run: int, identity: Any, ok: dict[str, Any], blob: bytes = b"") -> None:
+        """Queue the answer to a request."""
+        self.channel.send(wire.REPLY, run, wire.pack({"id": identity, "ok": ok}, blob))
+
+    def refuse(self, run: int, identity: Any, refused: Refused) -> None:
+        """Queue the answer to a request that cannot be done."""
+        message = {"id": identity, "error": refused.error}
+        self.channel.send(wire.REPLY, run, wire.pack(message))
+
+    def forget(self, owner: Any) -> None:
+        """Let go of a command or run that has ended."""
+        self.commands.pop(owner.number, None)
+        self.runs.pop(owner.number, None)
+
+    def new_number(self, run: int) -> None:
+        """Check that no run or command has this number. Raises Refused."""
+        if run in self.runs or run in self.commands:
+            raise Refused("request", f"run {run} is not over yet")
+
+    def close(self) -> None:
+        """Undo everything."""
+        for owner in [*self.runs.values(), *self.commands.values()]:
+            owner.close()
+        self.runs.clear()
+        self.commands.clear()
+
+
+class Request:
+    """A request with its frame's run number."""
+
+    def __init__(self, run: int, identity: Any, message: dict[str, Any], blob: bytes) -> None:
+        self.run = run
+        self.identity = identity
+        self.message = message
+        self.blob = blob
+
+
+def ping(agent: Agent, request: Request) -> None:
+    """Answer."""
+    agent.reply(request.run, request.identity, {})
+
+
+def read(agent: Agent, request: Request) -> None:
+    """Send a file."""
+    from kpmagic.agent.files import read_file
+
+    content = read_file(arguments.text(request.message, "path"))
+    agent.reply(request.run, request.identity, {"size": len(content)}, content)
+
+
+def log(agent: Agent, request: Request) -> None:
+    """Send the kernel's log."""
+    from kpmagic.agent.files import kernel_log
+
+    agent.reply(request.run, request.identity, {"lines": kernel_log()})
+
+
+def run(agent: Agent, request: Request) -> None:
+    """Start a command; the answer comes when it has ended."""
+    from kpmagic.agent.command import Command
+
+    agent.new_number(request.run)
+    command = arguments.text(request.message, "command")
+    cwd = arguments.text(request.message, "cwd", needed=False)
+
+    def ended(code: int) -> None:
+        agent.reply(request.run, request.identity, {"exit_code": code})
+
+    agent.commands[request.run] = Command(agent.channel, request.run, command, cwd, ended)
+
+
+def kill(agent: Agent, request: Request) -> None:
+    """Kill a command and its descendants."""
+    owner = agent.commands.get(request.run)
+    if owner is not None:
+        owner.kill()
+    agent.reply(request.run, request.identity, {})
+
+
+WORDS = {"ping": ping, "read": read, "log": log, "run": run, "kill": kill}

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""A shell command on the target: spawned held back, let go, watched, killed."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import signal
+
+from kpmagic.agent.cgroup import Cgroup
+from kpmagic.agent.refusal import refused_os
+
+# Becomes the command when a line arrives, so that nothing it does before is taken for the
+# command's. $0 is the command's text: never a part of this one's.
+HELD = 'read -r _ && exec /bin/sh -c "$0" </dev/null'
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+READ_SIZE = 1 << 16
+LAST_READS = 32
+DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM)
+
+
+class Workload:
+    """One command and its descendants, in a cgroup of their own."""
+
+    def __init__(self, run: int, command: str, cwd: str | None) -> None:
+        """Spawn it, held back. Raises Refused."""
+        self.run = run
+        self.exit_code: int | None = None
+        self.cgroup = Cgroup(str(run))
+        self._streams: dict[int, _Stream] = {}
+        self._go, self._pidfd, self._pid = -1, -1, 0
+        try:
+            self._spawn(command, cwd)
+        except OSError as error:
+            self.close()
+            raise refused_os(error, "spawn") from None
+
+    def _spawn(self, command: str, cwd: str | None) -> None:
+        pipes = [os.pipe(), os.pipe(), os.pipe()]
+        self._go = pipes[0][1]
+        self._streams = {
+            pipes[1][0]: _Stream("stdout", pipes[1][0]),
+            pipes[2][0]: _Stream("stderr", pipes[2][0]),
+        }
+        theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
+        try:
+            self._pid = _spawn(command, cwd, theirs)
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        self._pidfd = os.pidfd_open(self._pid)
+        self.cgroup.add(self._pid)
+
+    def release(self) -> None:
+        """Let the command go."""
+        os.write(self._go, b"\n")
+        os.close(self._go)
+        self._go = -1
+
+    def waits_for(self, room: bool) -> list[int]:
+        """Return the descriptors to poll for reading; no output unless there is ``room``."""
+        ended = [self._pidfd] if self._pidfd >= 0 else []
+        return ended + (list(self._streams) if room else [])
+
+    def read(self, ready: set[int]) -> list[tuple[str, str]]:
+        """Return (stream, text) of what came out of those descriptors; notice the end."""
+        texts = []
+        for fd in [fd for fd in self._streams if fd in ready]:
+            texts.append((self._streams[fd].name, self._streams[fd].read()))
+            if self._streams[fd].ended:
+                self._drop(fd)
+        if self._pidfd in ready:
+            texts += self._end()
+        return [(name, text) for name, text in texts if text]
+
+    def _end(self) -> list[tuple[str, str]]:
+        """Take exit code and last words. A descendant may hold the pipes: not waited for."""
+        self._reap()
+        texts = []
+        for stream in list(self._streams.values()):
+            texts.append((stream.name, stream.rest()))
+            self._drop(stream.fd)
+        return texts
+
+    def _reap(self) -> None:
+        _, status = os.waitpid(self._pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        self.exit_code = code if code >= 0 else 128 - code
+        os.close(self._pidfd)
+        self._pidfd = -1
+
+    def _drop(self, fd: int) -> None:
+        del self._streams[fd]
+        os.close(fd)
+
+    def kill(self) -> None:
+        """Kill the command and its descendants; its end is then noticed by ``read``."""
+        self.cgroup.kill()
+
+    def close(self) -> None:
+        """Kill and remove what is left of it."""
+        if self._go >= 0:
+            os.close(self._go)
+            self._go = -1
+        if self._pidfd >= 0:
+            self.kill()
+            os.kill(self._pid, signal.SIGKILL)  # in case it is not in the cgroup yet
+            self._reap()
+        for fd in list(self._streams):
+            self._drop(fd)
+        self.cgroup.remove()
+
+
+class _Stream:
+    """One output pipe, decoded as it comes."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.fd = fd
+        self.ended = False
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        os.set_blocking(fd, False)
+
+    def read(self) -> str:
+        """Return what is there now, ``""`` for nothing."""
+        try:
+            data = os.read(self.fd, READ_SIZE)
+        except BlockingIOError:
+            return ""
+        self.ended = not data
+        return self._decode(data, self.ended)
+
+    def rest(self) -> str:
+        """Return what is left in the pipe."""
+        texts = []
+        for _ in range(LAST_READS):
+            texts.append(self.read())
+            if not texts[-1]:
+                break
+        return "".join(texts) + self._decode(b"", True)
+
+
+def _spawn(command: str, cwd: str | None, pipes: list[int]) -> int:
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(pipes)]
+    arguments = ["/bin/sh", "-c", HELD, command]
+    environment = {"PATH": PATH, **os.environ}
+    os.chdir(cwd or "/")
+    try:
+        return os.posix_spawn(
+            "/bin/sh",
+            arguments,
+            environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=DEFAULT_SIGNALS,
+        )
+    finally:
+        os.chdir("/")
