@@ -17,12 +17,13 @@ _LAYOUTS = (Kind.STRUCT, Kind.UNION)
 _ENUMS = (Kind.ENUM, Kind.ENUM64)
 
 # C23, and what gcc and clang reserve besides
-_C_KEYWORDS = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if
+_C_WORDS = """
+    auto break case char const continue default do double else enum extern float for goto if
     inline int long register restrict return short signed sizeof static struct switch typedef
     union unsigned void volatile while asm typeof bool true false nullptr alignas alignof
-    constexpr static_assert thread_local typeof_unqual""".split()
-)
+    constexpr static_assert thread_local typeof_unqual
+"""
+_C_KEYWORDS = frozenset(_C_WORDS.split())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""/proc/kallsyms: every symbol of the kernel and its modules, with its address.
+
+A line is ``ffffffff81307b40 T vfs_read`` or ``ffffffffc0001000 t nft_do_chain<TAB>[nf_tables]``.
+One name is looked up by searching the text; only a look-up by address needs an index.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from kpmagic.errors import TargetError
+
+_TEXT = b"tTwW"
+# what the kernel itself generates shows as a module that nobody loaded
+_GENERATED = re.compile(rb"^.*\t\[(?:bpf|__builtin__\w+)\]\n", re.MULTILINE)
+_KERNEL_START = 1 << 63  # below it an address is an offset in per-CPU memory
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One line: ``kind`` is nm's letter, ``module`` empty for the kernel proper.
+
+    ``address`` is 0 where kernel.kptr_restrict hides it.
+    """
+
+    name: str
+    address: int
+    kind: str
+    module: str = ""
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is code."""
+        return self.kind.encode() in _TEXT
+
+
+class Kallsyms:
+    """The symbols of one boot. ``shift`` is added to the addresses of ``text``, for KASLR."""
+
+    def __init__(self, text: bytes, shift: int = 0) -> None:
+        """Take ``text`` as the kernel wrote it. Raises TargetError if it is something else."""
+        if not re.match(rb"[0-9a-f]+ \S \S+", text):
+            raise TargetError(
+                f"/proc/kallsyms begins with {text[:20]!r}, not with an address",
+                hint="kpmagic needs a kernel with CONFIG_KALLSYMS; %kp doctor checks the target",
+            )
+        self._text = b"\n" + text.rstrip(b"\n") + b"\n"
+        self._shift = shift
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a symbol has that name."""
+        return next(iter(self._positions(name)), None) is not None
+
+    def find(self, name: str, module: str | None = None) -> tuple[Symbol, ...]:
+        """Return the symbols called ``name``, of one ``module`` (``""``: the kernel) if given."""
+        found = [self._symbol(at) for at in self._positions(name)]
+        return tuple(s for s in found if module is None or s.module == module)
+
+    def at(self, address: int) -> tuple[Symbol, int] | None:
+        """Return the function an address is in, and its offset there; None where not known."""
+        index = self._before(address)
+        if index is None:
+            return None
+        _, starts = self._sorted
+        symbol = self._symbol(int(starts[index]))
+        return symbol, address - symbol.address
+
+    def end(self, address: int) -> int | None:
+        """Return where the function at ``address`` ends: the next symbol. None if not known."""
+        addresses, _ = self._sorted
+        following = int(np.searchsorted(addresses, np.uint64(address - self._shift), "right"))
+        if not address or following == len(addresses):
+            return None
+        return int(addresses[following]) + self._shift
+
+    def variants(self, name: str) -> tuple[Symbol, ...]:
+        """Return what the compiler made of a function: ``name.isra.0``, ``name.cold`` …"""
+        pattern = re.compile(rb" %b(?:\.[\w.]+)(?=[\n\t])" % re.escape(name.encode()))
+        return tuple(self._symbol(m.start()) for m in pattern.finditer(self._text))
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the names of functions that match a regular expression as a whole, sorted."""
+        line = rb"(?<= [tTwW] )(?:%b)(?=[\n\t])" % pattern.encode()
+        return sorted({m[0].decode("utf-8", "replace") for m in re.finditer(line, self._text)})
+
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """The names of the modules that have symbols here."""
+        found = re.findall(rb"\t\[([^\]\n]+)\]\n", self._text)
+        return frozenset(name.decode("utf-8", "replace") for name in set(found))
+
+    @cached_property
+    def hidden(self) -> bool:
+        """Whether all addresses are zero (kernel.kptr_restrict)."""
+        return re.search(rb"\n0*[1-9a-f]", self._text) is None
+
+    def _positions(self, name: str) -> list[int]:
+        """Return where in the text `` NAME`` ends a line, the tab of a module aside."""
+        wanted = re.compile(rb" %b(?=[\n\t])" % re.escape(name.encode("utf-8", "replace")))
+        return [m.start() for m in wanted.finditer(self._text)] if name else []
+
+    def _symbol(self, at: int) -> Symbol:
+        """Return the symbol of the line that ``at`` is in."""
+        begin, end = self._text.rindex(b"\n", 0, at + 1) + 1, self._text.index(b"\n", at)
+        head, _, tail = self._text[begin:end].decode("utf-8", "replace").partition("\t")
+        address, kind, name = (*head.split(" ", 2), "", "")[:3]
+        return Symbol(name, self._shifted(int(address, 16)), kind, tail.strip("[]"))
+
+    def _shifted(self, address: int) -> int:
+        return address + self._shift if address >= _KERNEL_START else address
+
+    def _before(self, address: int) -> int | None:
+        addresses, _ = self._sorted
+        wanted = address - self._shift
+        if wanted < _KERNEL_START or wanted >= 1 << 64:
+            return None
+        index = int(np.searchsorted(addresses, np.uint64(wanted), "right")) - 1
+        if index < 0:
+            return None
+        # of several names at one address the first is the one the kernel would say
+        return int(np.searchsorted(addresses, addresses[index], "left"))
+
+    @cached_property
+    def _sorted(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Addresses of functions in ascending order, and where their lines begin."""
+        letters = np.frombuffer(self._text, np.uint8)
+        starts = np.flatnonzero(letters[:-1] == ord("\n")) + 1
+        width = self._text.index(b" ") - 1
+        starts = starts[(starts + width + 2 < len(letters))]
+        starts = starts[np.isin(letters[starts + width + 1], np.frombuffer(_TEXT, np.uint8))]
+        addresses = _hexadecimal(letters, starts, width)
+        order = np.argsort(addresses, kind="stable")
+        order = order[addresses[order] >= _KERNEL_START]
+        return addresses[order], starts[order]
+
+
+def without_modules(text: bytes) -> bytes:
+    """Return the lines of the kernel proper, which are the same after every boot but for KASLR."""
+    kernel = text.find(b"\t[")
+    if kernel < 0:
+        return text
+    end = text.rfind(b"\n", 0, kernel) + 1
+    rest = text[end:].splitlines(keepends=True)
+    return text[:end] + b"".join(line for line in rest if b"\t[" not in line)
+
+
+def without_generated(text: bytes) -> bytes:
+    """Return the text without the names of BPF programs and trampolines."""
+    return _GENERATED.sub(b"", text)
+
+
+def anchor(text: bytes) -> int | None:
+    """Return the address of ``_text`` or ``_stext`` (0: hidden), None if ``text`` has neither."""
+    found = re.search(rb"^([0-9a-f]+) . _s?text$", text, re.MULTILINE)
+    return int(found[1], 16) if found else None
+
+
+def _hexadecimal(
+    letters: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], width: int
+) -> npt.NDArray[np.uint64]:
+    """Return the numbers of ``width`` hexadecimal digits at ``starts``."""
+    digit = np.zeros(256, np.uint64)
+    for value, letter in enumerate(b"0123456789abcdef"):
+        digit[letter] = value
+    numbers = np.zeros(len(starts), np.uint64)
+    for column in range(width):
+        numbers = numbers << np.uint64(4) | digit[letters[starts + column]]
+    return numbers

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""Probe + KernelFacts → Plan: where each SPEC is on this kernel, or why it cannot be probed.
+
+The kernel's own errors are few (EINVAL, ENOENT) and come late; each reason is found out here.
+"""
+
+from __future__ import annotations
+
+from kpmagic.errors import SymbolError
+from kpmagic.kernel.facts import KernelFacts
+from kpmagic.kernel.hazards import hazard
+from kpmagic.kernel.kallsyms import Symbol
+from kpmagic.kernel.renames import renamed
+from kpmagic.kernel.suggest import glob_near, similar
+from kpmagic.model import Function, Kind, Plan, Probe, Site, Spec
+
+_WILDCARDS = frozenset("*?[")
+
+
+def resolve(probe: Probe, facts: KernelFacts) -> Plan:
+    """Return where the probe goes on the kernel of ``facts``. Raises SymbolError."""
+    sites = tuple(_site(spec, probe.kind, facts) for spec in probe.specs)
+    return Plan(probe, sites, facts.release, facts.build_id, facts.cpus)
+
+
+def needs_modules(probe: Probe, facts: KernelFacts) -> bool:
+    """Say whether ``facts`` must have the symbols of loaded modules to resolve the probe."""
+    return not facts.modules_read and any(_in_module(spec, facts) for spec in probe.specs)
+
+
+def _in_module(spec: Spec, facts: KernelFacts) -> bool:
+    if spec.module or _WILDCARDS & set(spec.text):
+        return bool(spec.module)
+    if spec.address:
+        return facts.symbols.at(spec.address) is None
+    known = spec.symbol in facts.symbols or renamed(spec.symbol, facts.symbols.__contains__)
+    return not known and spec.symbol not in facts.inline
+
+
+def _site(spec: Spec, kind: Kind, facts: KernelFacts) -> Site:
+    if _WILDCARDS & set(spec.text):
+        raise SymbolError(
+            f"wildcards do not work yet: {spec.text!r}",
+            hint=f"%kp symbols {spec.text!r} lists the functions; name those you want",
+        )
+    if spec.address:
+        symbol, offset = _by_address(spec, facts)
+        note = ""
+    else:
+        symbol, note = _by_name(spec, facts)
+        offset = spec.offset
+    if symbol is None:
+        return Site(spec, "", 0, spec.address, None)
+    _check_probeable(symbol, facts)
+    _check_offset(symbol, offset, kind, facts)
+    if kind == "kretprobe":
+        _check_hazard(symbol)
+    address = symbol.address + offset if symbol.address else 0
+    return Site(spec, symbol.name, offset, address, _function(symbol, facts), note)
+
+
+def _by_address(spec: Spec, facts: KernelFacts) -> tuple[Symbol | None, int]:
+    """Return the function an address is in, and the offset; none where addresses are hidden."""
+    if facts.symbols.hidden:
+        return None, 0
+    found = facts.symbols.at(spec.address)
+    if found is None:
+        raise SymbolError(
+            f"no function at {spec.address:#x} in this kernel ({facts.release})",
+            hint="addresses change with every boot; a name, or name+offset, does not",
+        )
+    return found
+
+
+def _by_name(spec: Spec, facts: KernelFacts) -> tuple[Symbol, str]:
+    """Return the one function a name stands for, and how it differs from the name."""
+    module = spec.module or None
+    if module and module not in facts.symbols.modules:
+        raise SymbolError(
+            f"module {module!r} is not loaded",
+            hint=f"load it on the target first: %kp run modprobe {module}",
+        )
+    name, note = spec.symbol, ""
+    found = facts.symbols.find(name, module)
+    if not found and not module:
+        name, note = renamed(name, facts.symbols.__contains__) or (name, "")
+        found = facts.symbols.find(name)
+    if not found:
+        raise _missing(spec, facts)
+    functions = [symbol for symbol in found if symbol.is_function]
+    if not functions:
+        raise SymbolError(
+            f"{name!r} is data, not a function",
+            hint="a probe needs code; probe a function that uses it",
+        )
+    if len(functions) > 1:
+        raise _several(name, functions)
+    return functions[0], note
+
+
+def _several(name: str, functions: list[Symbol]) -> SymbolError:
+    places = [f"{s.address:#x}" for s in functions if s.address and not s.module]
+    places += [f"{s.module}:{name}" for s in functions if s.module]
+    shown = ", ".join(places[:4]) + (" …" if len(places) > 4 else "")
+    hint = f"choose one by its address or module: {shown}"
+    if not places:
+        hint = "their addresses are hidden; as root: sysctl kernel.kptr_restrict=1, then choose one"
+    return SymbolError(f"{len(functions)} functions are called {name!r}", hint=hint)
+
+
+def _missing(spec: Spec, facts: KernelFacts) -> SymbolError:
+    """Return the error for a name the kernel does not have: inlined, or unknown."""
+    name = spec.symbol
+    if spec.module:
+        return SymbolError(
+            f"no function {name!r} in module {spec.module!r}",
+            hint=f"%kp symbols {glob_near(name)!r} lists what there is",
+        )
+    variants = [s.name for s in facts.symbols.variants(name) if s.is_function]
+    if variants:
+        return _split(name, variants)
+    if name in facts.inline:
+        return SymbolError(
+            f"{name!r} is inlined: a 'static inline' of {facts.inline[name]}, which the compiler "
+            "folds into its callers",
+            hint="probe a function that calls it, at its entry or at symbol+offset",
+        )
+    near = similar(name, facts.functions())
+    question = f"did you mean {', '.join(near)}? " if near else ""
+    return SymbolError(
+        f"no function {name!r} in this kernel ({facts.release})",
+        hint=f"{question}%kp symbols {glob_near(name)!r} lists all",
+    )
+
+
+def _split(name: str, variants: list[str]) -> SymbolError:
+    """Return the error for a function of which the compiler left only variants or parts."""
+    parts = all(".part." in v or ".cold" in v for v in variants)
+    what = "a part of it stands alone" if parts else "the compiler changed its arguments"
+    return SymbolError(
+        f"{name!r} is inlined: only {', '.join(variants[:3])} is left ({what})",
+        hint=f"probe {variants[0]}: arguments by name are not known there, 'regs' is",
+    )
+
+
+def _check_probeable(symbol: Symbol, facts: KernelFacts) -> None:
+    if facts.blacklist.has(symbol.name, symbol.address):
+        raise SymbolError(
+            f"{symbol.name!r} is on the kernel's kprobe blacklist",
+            hint="the kernel refuses a probe there, for handling it could come there again, "
+            "without end; probe a function that calls it",
+        )
+    known = facts.traceable
+    if symbol.module and not facts.modules_read:
+        return
+    if known is not None and not known.has(symbol.name, symbol.module):
+        raise SymbolError(
+            f"{symbol.name!r} is notrace: it is not in available_filter_functions",
+            hint="the kernel keeps it out of tracing, and probes with it; "
+            "probe a function that calls it",
+        )
+
+
+def _check_offset(symbol: Symbol, offset: int, kind: Kind, facts: KernelFacts) -> None:
+    if not offset:
+        return
+    if kind == "kretprobe":
+        raise SymbolError(
+            f"a return probe has no offset: {symbol.name}+{offset:#x}",
+            hint=f"%%kretprobe {symbol.name}, or %%kprobe at the offset",
+        )
+    end = facts.symbols.end(symbol.address)
+    if end is not None and symbol.address + offset >= end:
+        raise SymbolError(
+            f"{symbol.name}+{offset:#x} is behind the function's end",
+            hint=f"{symbol.name!r} has {end - symbol.address:#x} bytes",
+        )
+
+
+def _check_hazard(symbol: Symbol) -> None:
+    reason = hazard(symbol.name)
+    if reason is not None:
+        raise SymbolError(
+            f"a return probe on {symbol.name!r} can hang the machine: {reason.why}",
+            hint=f"%%kprobe {symbol.name} works; source: {reason.source}",
+        )
+
+
+def _function(symbol: Symbol, facts: KernelFacts) -> Function | None:
+    """Return the function's prototype, None where BTF does not know it for sure.
+
+    Of ``name.isra.0`` BTF has ``name`` only where its arguments are still those of the source
+    (pahole --btf_gen_optimized), unless a whole ``name`` exists too.
+    """
+    if symbol.module:
+        return None
+    base, dot, _ = symbol.name.partition(".")
+    if dot and (base in facts.symbols or ".part." in symbol.name or ".cold" in symbol.name):
+        return None
+    return facts.btf.function(base)
