@@ -54,6 +54,10 @@ Words a REQUEST may ``do`` (arguments → ok)
     kill       the command of that run number, with its descendants → {}
     log        → {"lines": […]}: the kernel's log (dmesg), raw /dev/kmsg records
 
+AGGREGATES: the index is [{"map", "key_size", "entries"}] in the blob's order; a map's bytes are
+``entries`` times its key (key_size bytes, a multiple of 8) and for each of HELLO's ``cpus`` CPUs
+``u64 n; s64 v``. In END the index is the message's "maps".
+
 Reasons in END: "while", "for", "max-events", "max-time", "user", "interrupt", "error", or what
 ``stop`` gave. After the notebook's side closes, or the parent dies, the agent takes down all
 runs and workloads and exits.
