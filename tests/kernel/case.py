@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Read ``*.case`` files: paragraphs that say what a probe must show; CONTRIBUTING.md has the words."""
+"""Read ``*.case`` files: paragraphs that say what a probe must show (see CONTRIBUTING.md)."""
 
 from __future__ import annotations
 
