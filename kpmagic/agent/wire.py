@@ -27,7 +27,8 @@ Agent → notebook
 Words a REQUEST may ``do`` (arguments → ok)
 
     ping       → {}
-    read       path → {"size"}; blob: the file. error kind "os"
+    read       path, size (bytes at most; null or absent: all) → {"size"}; blob: the file.
+               error kind "os"
     start      the run is the frame's; blob: a BPF object. Loads, spawns the workload held back,
                attaches everything, opens the gate, lets the workload go. Arguments:
                programs  [{"program": name in the object, "symbol": str or null, "address": int
