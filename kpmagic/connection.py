@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: MIT
+"""The notebook's end of the channel to one target's agent.
+
+One daemon thread reads frames and hands them on: replies to whoever asked, a run's frames to its
+run. That thread never prints and never shows anything.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import cache
+from .agent import wire
+from .errors import KpmagicError, TargetError, TargetLost
+from .refusals import to_error
+from .targets.base import Channel, Progress, Target
+
+if TYPE_CHECKING:
+    from .kernel.facts import KernelFacts
+
+PATIENCE = 60.0
+HELLO_PATIENCE = 120.0
+TICK = 0.2  # how often a waiting caller looks whether the target is still there, in s
+
+Output = Callable[[str, str], None]
+"""Called with a stream's name (``stdout``, ``stderr``) and some of its text."""
+
+
+class Listener(Protocol):
+    """Who takes the frames of one run number, in the reader's thread."""
+
+    def on_frame(self, frame: wire.Frame) -> None:
+        """Take one frame."""
+
+    def on_lost(self) -> None:
+        """Learn that no further frame will come."""
+
+
+class _Reply:
+    """Where a request's answer is put down."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.message: dict[str, Any] = {}
+        self.blob = b""
+
+
+class Connection:
+    """A target and the channel to its agent; what ``kpmagic.connect`` returns.
+
+    Also a context manager. Closing it ends what runs there, and the target itself.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.hello: dict[str, Any] = {}
+        self.failure = ""
+        self._channel: Channel = target.open_agent()
+        self._numbers = itertools.count(1)
+        self._replies: dict[int, _Reply] = {}
+        self._listeners: dict[int, Listener] = {}
+        self._lock = threading.Lock()
+        self._greeted = threading.Event()
+        self._gone = threading.Event()
+        self._facts: KernelFacts | None = None
+        self._facts_lock = threading.Lock()
+        threading.Thread(target=self._read_frames, name=f"kpmagic {target.name}",
+                         daemon=True).start()  # fmt: skip
+        _close_at_exit(self)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = self.hello.get("release", "starting") if self.alive else "gone"
+        return f"<kpmagic.Connection {self.name} {state}>"
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return self.target.name
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still answers, as far as is known without asking."""
+        return not self._gone.is_set() and self.target.alive
+
+    @property
+    def release(self) -> str:
+        """The kernel's release, as ``uname -r`` prints it."""
+        return str(self.hello.get("release", ""))
+
+    @property
+    def cpus(self) -> int:
+        """The number of possible CPUs."""
+        return int(self.hello.get("cpus", 1))
+
+    def wait_for_hello(self, patience: float = HELLO_PATIENCE) -> dict[str, Any]:
+        """Return what the agent said first. Raises TargetError, TargetLost."""
+        self._wait(self._greeted, patience, "its first word")
+        protocol = self.hello.get("protocol")
+        if protocol != wire.PROTOCOL:
+            self.close()
+            raise TargetError(f"the agent speaks protocol {protocol}, not {wire.PROTOCOL}")
+        return self.hello
+
+    def facts(self, progress: Progress | None = None) -> KernelFacts:
+        """Return what is true of this kernel, gathered once. Raises TargetError."""
+        with self._facts_lock:
+            if self._facts is None:
+                from .kernel.facts import gather
+
+                self._facts = gather(
+                    self.read,
+                    self.wait_for_hello(),
+                    cache.directory(),
+                    btf=self.target.kernel_btf(),
+                    inline=getattr(self.target, "inline_functions", None),
+                    progress=progress,
+                )
+            return self._facts
+
+    def facts_with_modules(self) -> KernelFacts:
+        """Return the facts with the symbols of the modules loaded now. Raises TargetError."""
+        from .kernel.facts import with_modules
+
+        return with_modules(self.facts(), self.read)
+
+    def new_number(self) -> int:
+        """Return a number no run of this connection has had."""
+        return next(self._numbers)
+
+    def listen(self, number: int, listener: Listener) -> None:
+        """Have the frames of run ``number`` go to ``listener``. Raises TargetLost."""
+        with self._lock:
+            self._listeners[number] = listener
+        if self._gone.is_set():
+            raise self.lost()
+
+    def forget(self, number: int) -> None:
+        """Drop the frames of run ``number`` from now on."""
+        with self._lock:
+            self._listeners.pop(number, None)
+
+    def request(
+        self,
+        word: str,
+        blob: bytes = b"",
+        *,
+        run: int = 0,
+        timeout: float | None = PATIENCE,
+        **arguments: Any,
+    ) -> tuple[dict[str, Any], bytes]:
+        """Ask the agent; return the answer and its blob. Times are s, None waits for ever.
+
+        Raises what refusals.KINDS says, TargetLost, and TargetError when no answer comes.
+        """
+        identity, reply = self.new_number(), _Reply()
+        with self._lock:
+            self._replies[identity] = reply
+        try:
+            self._send(run, wire.pack({"id": identity, "do": word, **arguments}, blob))
+            self._wait(reply.done, timeout, f"an answer to {word!r}")
+        finally:
+            with self._lock:
+                self._replies.pop(identity, None)
+        if "error" in reply.message:
+            raise to_error(reply.message["error"])
+        return dict(reply.message.get("ok") or {}), reply.blob
+
+    def read(self, path: str, size: int | None = None) -> bytes:
+        """Return a file of the target, or its first ``size`` bytes. Raises TargetError."""
+        return self.request("read", path=path, size=size)[1]
+
+    def run(self, command: str, on_output: Output | None = None, cwd: str | None = None) -> int:
+        """Run the shell ``command`` on the target and return its exit code.
+
+        ``on_output`` is called in the reader's thread. An interrupt kills the command.
+        """
+        number = self.new_number()
+        self.listen(number, _OutputListener(on_output))
+        try:
+            answer, _ = self.request("run", run=number, timeout=None, command=command, cwd=cwd)
+        except BaseException:
+            if self.alive:
+                self.request("kill", run=number)
+            raise
+        finally:
+            self.forget(number)
+        return int(answer["exit_code"])
+
+    def kernel_log(self) -> list[str]:
+        """Return the kernel's log, raw records of /dev/kmsg. Raises TargetError."""
+        answer, _ = self.request("log")
+        return [str(line) for line in answer["lines"]]
+
+    def close(self) -> None:
+        """Hang up and end the target. May be called twice."""
+        self._channel.close()
+        self.target.close()
+        self._gone.set()
+
+    def lost(self) -> TargetLost:
+        """Return the error that says this target is gone, with its kernel's last words."""
+        words = self.target.last_words().strip()
+        what = f"{self.name} is gone"
+        if self.failure:
+            what += f": {self.failure}"
+        excerpt = "\n".join(words.splitlines()[-12:])
+        return TargetLost(f"{what}\n{excerpt}" if excerpt else what,
+                          hint="the next cell starts a fresh one")  # fmt: skip
+
+    def _send(self, run: int, payload: bytes) -> None:
+        if self._gone.is_set():
+            raise self.lost()
+        frame = wire.encode(wire.REQUEST, run, payload)
+        with self._lock:
+            self._channel.send(frame)
+
+    def _wait(self, event: threading.Event, patience: float | None, what: str) -> None:
+        """Wait in short steps, so that an interrupt or a loss is seen."""
+        waited = 0.0
+        while not event.wait(TICK):
+            if self._gone.is_set() and not event.is_set():
+                raise self.lost()
+            waited += TICK
+            if patience is not None and waited > patience:
+                raise TargetError(f"{self.name} did not give {what} within {patience:.0f} s")
+
+    def _read_frames(self) -> None:
+        reader = wire.Reader()
+        try:
+            while data := self._channel.receive():
+                for frame in reader.feed(data):
+                    self._dispatch(frame)
+        except (wire.WireError, KpmagicError, OSError) as error:
+            self.failure = str(error)
+        finally:
+            self._gone.set()
+            with self._lock:
+                listeners = list(self._listeners.values())
+            for listener in listeners:
+                listener.on_lost()
+
+    def _dispatch(self, frame: wire.Frame) -> None:
+        if frame.type == wire.HELLO:
+            self.hello = wire.unpack_json(frame.payload)
+            self._greeted.set()
+        elif frame.type == wire.REPLY:
+            message, blob = wire.unpack(frame.payload)
+            with self._lock:
+                reply = self._replies.get(message.get("id", 0))
+            if reply is not None:
+                reply.message, reply.blob = message, blob
+                reply.done.set()
+        else:
+            with self._lock:
+                listener = self._listeners.get(frame.run)
+            if listener is not None:
+                listener.on_frame(frame)
+
+
+class _OutputListener:
+    """Passes a command's output on."""
+
+    def __init__(self, on_output: Output | None) -> None:
+        self.on_output = on_output
+
+    def on_frame(self, frame: wire.Frame) -> None:
+        if frame.type == wire.LOG and self.on_output is not None:
+            message = wire.unpack_json(frame.payload)
+            self.on_output(str(message.get("stream")), str(message.get("text")))
+
+    def on_lost(self) -> None:
+        """The one who asked is told by its request."""
+
+
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _close_at_exit(connection: Connection) -> None:
+    if not _open:
+        atexit.register(_close_all)
+    _open.add(connection)
+
+
+def _close_all() -> None:
+    for connection in list(_open):
+        connection.close()
