@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpmagic import cache, doctor_kernel
+from kpmagic.compiler import toolchain
+from kpmagic.errors import MissingDependency
 from kpmagic.targets import commands, kernels
 
-CLANG_AT_LEAST, CLANG_BEST = 14, 19
 SPACE_NEEDED = 2 << 30  # a fetched kernel has some 600 MB, and as much while it is unpacked
 OPTIONAL = ("polars",)
 
@@ -64,40 +65,22 @@ def python() -> Iterator[Check]:
 
 
 def clang() -> Iterator[Check]:
-    """clang and the library its bindings load; they must be of one major version."""
-    compilers, libraries = clang_versions(), libclang_versions()
-    both = [major for major in compilers if major in libraries]
-    found = f"clang {_list(compilers)}; libclang {_list(libraries)}"
-    best = CLANG_BEST if not compilers else compilers[0]
-    mend = install(f"clang-{best} libclang1-{best}")
-    yield Check("clang", bool(both), found, "" if both else mend)
+    """clang and its own libclang; the packages are those of the error's hint."""
+    try:
+        found = toolchain.find_clang()
+    except MissingDependency as error:
+        best = toolchain.NEWEST
+        yield Check("clang", False, error.message, install(f"clang-{best} libclang1-{best}"))
+    else:
+        yield Check("clang", True, f"{found.version} ({found.program}, {found.library})")
 
 
-def clang_versions() -> list[int]:
-    """Return the major versions of clang that are installed, best first."""
-    known = range(CLANG_AT_LEAST, CLANG_BEST + 4)
-    found = [n for n in known if which(f"clang-{n}") is not None]
-    return sorted(found, key=_preference)
-
-
-def libclang_versions() -> list[int]:
-    """Return the major versions of libclang that are installed, best first."""
-    names = [
-        file.name
-        for pattern in ("*/libclang-*.so.1", "llvm-*/lib/libclang-*.so.1")
-        for file in Path("/usr/lib").glob(pattern)
-    ]
-    found = {int(match[1]) for name in names if (match := re.match(r"libclang-(\d+)", name))}
-    return sorted((n for n in found if n >= CLANG_AT_LEAST), key=_preference)
-
-
-def _preference(major: int) -> tuple[bool, int]:
-    """Newest first, but those newer than what is tested last."""
-    return major > CLANG_BEST, -major
-
-
-def _list(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers)) or "not found"
+def bpftool() -> Iterator[Check]:
+    """bpftool; Ubuntu's may be a script that finds nothing for the running kernel."""
+    path = which("bpftool")
+    version = "" if path is None else _version(path)
+    found = f"{version} ({path})" if version else "not found" if path is None else f"{path} fails"
+    yield Check("bpftool", bool(version), found, "" if version else install("bpftool"))
 
 
 def programs() -> Iterator[Check]:
@@ -177,7 +160,7 @@ def packages() -> Iterator[Check]:
 
 
 MACHINE: tuple[Callable[[], Iterator[Check]], ...] = (
-    python, clang, programs, libbpf, kvm, cached, packages,
+    python, clang, bpftool, programs, libbpf, kvm, cached, packages,
 )  # fmt: skip
 
 

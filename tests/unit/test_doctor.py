@@ -96,6 +96,7 @@ def test_no_kernel_yet_says_how_to_fetch_one() -> None:
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr(doctor.commands, "SYSTEM", ())
+    doctor.toolchain.find_clang.cache_clear()
     found = {check.name: check for check in doctor.checks()}
     assert found["qemu-system-x86_64"].mend.endswith("apt-get install --no-install-recommends "
                                                      "qemu-system-x86")  # fmt: skip
