@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""The sandbox that tests share: one guest for a kernel version, booted anew when a test ended it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kpmagic
+from kpmagic.connection import Connection
+from kpmagic.targets import kernels
+
+HERE = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kernel",
+        action="append",
+        metavar="VERSION",
+        help=f"run kernel tests on this kernel (default {kernels.DEFAULT}); may be repeated",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kernel_version" in metafunc.fixturenames:
+        versions = metafunc.config.getoption("--kernel") or [kernels.DEFAULT]
+        metafunc.parametrize("kernel_version", versions, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "kernel_version" in getattr(item, "fixturenames", ()):
+            item.add_marker("kernel")
+
+
+@pytest.fixture(scope="session")
+def fetched_kernel(kernel_version: str) -> str:
+    """A kernel version that is in the cache; fetched now if it was not."""
+    return kernels.fetch(kernel_version).version
+
+
+class Guests:
+    """The one guest that runs: another version's is ended first."""
+
+    def __init__(self) -> None:
+        self.version = ""
+        self.connection: Connection | None = None
+
+    def running(self, version: str) -> Connection:
+        """Return a live connection to a guest with this kernel."""
+        alive = self.connection is not None and self.connection.alive
+        if self.connection is None or not alive or version != self.version:
+            self.end()
+            self.connection = kpmagic.connect("sandbox", kernel=version)
+            self.connection.wait_for_hello()
+            self.version = version
+        return self.connection
+
+    def end(self) -> None:
+        """End the guest."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
+@pytest.fixture(scope="session")
+def guests() -> Iterator[Guests]:
+    """Guests whose working directory is the folder of the kernel tests, with its workloads."""
+    before = Path.cwd()
+    os.chdir(HERE / "kernel")
+    guests = Guests()
+    yield guests
+    guests.end()
+    os.chdir(before)
+
+
+@pytest.fixture
+def sandbox(guests: Guests, fetched_kernel: str) -> Connection:
+    """A live connection to the sandbox."""
+    return guests.running(fetched_kernel)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""Every paragraph of every ``*.case`` file, as a function and as a magic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import case
+import pandas as pd
+import pytest
+import ways
+
+import kpmagic
+from kpmagic.connection import Connection
+
+CASES = [each for path in sorted(Path(__file__).parent.glob("*.case")) for each in case.read(path)]
+
+
+def scope(run: Any) -> dict[str, Any]:
+    """Return the names that an EXPECT line may use."""
+    df = run.df()
+    return {
+        "run": run,
+        "df": df,
+        "rows": len(df),
+        "stats": run.stats,
+        "aggregates": run.aggregates,
+        "card": str(run),
+        "pd": pd,
+    }
+
+
+@pytest.mark.parametrize("way", ways.WAYS)
+@pytest.mark.parametrize("each", CASES, ids=lambda each: each.name)
+def test_case(each: case.Case, way: str, sandbox: Connection) -> None:
+    if not each.fits(sandbox.release):
+        pytest.skip(f"{each.at} is for {each.requires}, this is {sandbox.release}")
+    if each.error is not None:
+        name, text = each.error
+        with pytest.raises(getattr(kpmagic, name)) as caught:
+            ways.WAYS[way](each, sandbox)
+        assert text in str(caught.value), each.at
+        return
+    names = scope(ways.WAYS[way](each, sandbox))
+    for expression in each.expect:
+        assert eval(expression, dict(names)), (
+            f"{each.at}: {expression}\n{names['card']}\n{names['df'].head(30)}\n"
+            + "\n".join(f"{label}:\n{table}" for label, table in names["aggregates"].items())
+        )
