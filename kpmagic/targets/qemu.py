@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""QEMU's command line, as one function over tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from kpmagic.targets.exports import Export
+
+PORT = "kpmagic.agent"
+
+Accelerator = Literal["tcg", "kvm"]
+
+ACCELERATORS: dict[Accelerator, tuple[str, ...]] = {
+    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
+    "kvm": ("-accel", "kvm", "-cpu", "host"),
+}
+
+# argument → why
+MACHINE: dict[tuple[str, ...], str] = {
+    ("-nodefaults", "-no-user-config"): "nothing but what is named here",
+    ("-display", "none"): "no window",
+    ("-M", "q35"): "a PC that the kernel enters directly (PVH), without a boot loader",
+    ("-no-reboot",): "a panic ends QEMU",
+    ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"):
+        "a guest that breaks out finds little it may call",
+    ("-device", "virtio-serial-pci"): "the bus of the agent's port",
+}  # fmt: skip
+
+# kernel parameter → why
+PARAMETERS: dict[str, str] = {
+    "console=ttyS0": "the log that is kept",
+    "oops=panic": "no wedged guest after a bad pointer in a module",
+    "softlockup_panic=1": "nor after an endless loop",
+    "panic=-1": "and then the end at once",
+    "mitigations=off": "a throw-away machine with one user",
+    "audit=0": "no daemon reads it",
+    "apparmor=0": "the host's profiles are not meant for it",
+    "selinux=0": "nor are labels",
+    "random.trust_cpu=on": "no wait for entropy",
+    "8250.nr_uarts=1": "no search for serial ports that are not there",
+    "rcupdate.rcu_expedited=1": "detaching a probe waits for RCU",
+    "rdinit=/init": "the sandbox's first process",
+}
+
+# A console that is silent tells that KVM does not work, so there the kernel must speak early.
+LOUD: dict[Accelerator, tuple[str, ...]] = {
+    "tcg": ("quiet",),
+    "kvm": ("earlyprintk=ttyS0,115200",),
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is booted. ``initrd`` and ``port`` are file descriptors QEMU inherits."""
+
+    image: Path
+    initrd: int
+    port: int
+    console: Path
+    memory: str = "512M"
+    cpus: int = 2
+    accelerator: Accelerator = "tcg"
+    exports: Sequence[Export] = field(default=())
+
+
+def command(machine: Machine) -> list[str]:
+    """Return the arguments after the program's name."""
+    arguments = [word for words in MACHINE for word in words]
+    arguments += ACCELERATORS[machine.accelerator]
+    arguments += ["-smp", str(machine.cpus), "-m", machine.memory]
+    arguments += ["-kernel", str(machine.image), "-initrd", f"/proc/self/fd/{machine.initrd}"]
+    arguments += ["-append", " ".join((*PARAMETERS, *LOUD[machine.accelerator]))]
+    arguments += ["-chardev", f"file,id=console,path={_quoted(machine.console)}"]
+    arguments += ["-serial", "chardev:console"]
+    arguments += ["-chardev", f"socket,id=agent,fd={machine.port}"]
+    arguments += ["-device", f"virtserialport,chardev=agent,name={PORT}"]
+    for number, export in enumerate(machine.exports):
+        arguments += _export(tag(number), export)
+    return arguments
+
+
+def tag(number: int) -> str:
+    """Return the name by which the guest mounts an export."""
+    return f"host{number}"
+
+
+def _export(name: str, export: Export) -> list[str]:
+    if export.kind == "mask":
+        return []
+    options = "security_model=none,readonly=on,multidevs=remap"
+    return [
+        "-fsdev", f"local,id={name},path={_quoted(export.source)},{options}",
+        "-device", f"virtio-9p-pci,fsdev={name},mount_tag={name}",
+    ]  # fmt: skip
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as a value of a QEMU option, in which a comma is doubled."""
+    return str(path).replace(",", ",,")
