@@ -65,6 +65,7 @@ class Connection:
         self._replies: dict[int, _Reply] = {}
         self._listeners: dict[int, Listener] = {}
         self._lock = threading.Lock()
+        self._send_lock = threading.Lock()
         self._greeted = threading.Event()
         self._gone = threading.Event()
         self._facts: KernelFacts | None = None
@@ -222,7 +223,7 @@ class Connection:
         if self._gone.is_set():
             raise self.lost()
         frame = wire.encode(wire.REQUEST, run, payload)
-        with self._lock:
+        with self._send_lock:
             self._channel.send(frame)
 
     def _wait(self, event: threading.Event, patience: float | None, what: str) -> None:

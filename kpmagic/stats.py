@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""The numbers of a run: what was hit, and where each hit went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+
+OF_RETURNS = ("entries", "unpaired", "in_flight")
+
+
+@dataclass(frozen=True)
+class Stats(Mapping[str, int | None]):
+    """``hits == rows + filtered + sampled + dropped`` with one ``emit`` on each path.
+
+    A return probe adds ``entries == hits + unpaired + in_flight``. ``missed`` is the kernel's own
+    count of hits that never reached the handler. What this kernel cannot tell is None.
+    Also a mapping: ``stats["hits"]``, ``dict(stats)``.
+    """
+
+    hits: int = 0
+    rows: int = 0
+    filtered: int = 0
+    sampled: int = 0
+    dropped: int = 0
+    missed: int | None = None
+    entries: int | None = None
+    unpaired: int | None = None
+    in_flight: int | None = None
+    is_return: bool = False
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every hit is accounted for as a row or by a reason."""
+        return self.hits == self.rows + self.filtered + self.sampled + self.dropped
+
+    def __iter__(self) -> Iterator[str]:
+        names = [field.name for field in fields(self) if field.name != "is_return"]
+        return iter(name for name in names if self.is_return or name not in OF_RETURNS)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, name: str) -> int | None:
+        if name not in list(self):
+            raise KeyError(name)
+        value: int | None = getattr(self, name)
+        return value
+
+
+def account(
+    counters: Mapping[str, int],
+    rows: int,
+    *,
+    over: bool,
+    is_return: bool = False,
+    missed: int | None = None,
+    in_flight: int | None = None,
+) -> Stats:
+    """Return the Stats for the kernel's ``counters`` and the ``rows`` that arrived.
+
+    A row that the kernel counted and that never arrived is a dropped one; that is known only
+    when the run is ``over``. After a lost target the last counters that came may be older than
+    the last rows: each row beyond them is a hit as well.
+    """
+    counted = counters.get("rows", 0)
+    behind = max(counted - rows, 0) if over else 0
+    ahead = max(rows - counted, 0) if over else 0
+    return Stats(
+        hits=counters.get("hits", 0) + ahead,
+        rows=rows,
+        filtered=counters.get("filtered", 0),
+        sampled=counters.get("sampled", 0),
+        dropped=counters.get("dropped", 0) + behind,
+        missed=missed,
+        entries=counters.get("entries", 0) + ahead if is_return else None,
+        unpaired=counters.get("unpaired", 0) if is_return else None,
+        in_flight=in_flight if is_return else None,
+        is_return=is_return,
+    )
