@@ -93,10 +93,20 @@ struct kp_total {
 	__s64 v;
 };
 
+/*
+ * A variable without debug information: that of one `struct file *` would bring half the
+ * kernel's types into the object, and take four times as long to compile.
+ */
+#define KP_LOCAL __attribute__((nodebug))
+
+/* Fill a typed variable from the 8-byte words that the caller passed it in. */
+#define KP_ARGUMENT(name, ...) \
+	__builtin_memcpy(&name, (__u64[]){ __VA_ARGS__ }, sizeof(name))
+
 /* A value read from kernel memory; a bad address gives 0. */
 #define KP_LOAD(type, address)                                       \
 	({                                                           \
-		typeof(type) kp_value;                               \
+		typeof(type) kp_value KP_LOCAL;                      \
 		bpf_probe_read_kernel(&kp_value, sizeof(kp_value),   \
 				      (const void *)(address));      \
 		kp_value;                                            \

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * What happens around a handler's body: is the gate open, does a filter say no, where does the
+ * row go. Needs KP_CPUS (a power of two) and KP_RECORD (bytes) from the generated source.
+ */
+#ifndef KPMAGIC_FRAME_BPF_H
+#define KPMAGIC_FRAME_BPF_H
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+const volatile struct kp_config kp_config SEC(".rodata.kp") = {};
+
+struct {
+	struct kp_gate gate;
+	struct kp_cpu cpu[KP_CPUS];
+} kp SEC(".data.kp") = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} kp_ring SEC(".maps");
+
+/* Whether this hit is one of the traced system's while the gate is open. */
+static __always_inline bool kp_watching(struct kp_hit *hit)
+{
+	const volatile struct kp_gate *gate = &kp.gate;
+
+	if (!gate->open)
+		return false;
+	if (kp_config.max_rows && gate->rows >= kp_config.max_rows)
+		return false;
+	hit->id = bpf_get_current_pid_tgid();
+	if (hit->id >> 32 == kp_config.agent)
+		return false;
+	hit->cpu = &kp.cpu[bpf_get_smp_processor_id() & (KP_CPUS - 1)];
+	return true;
+}
+
+static __always_inline bool kp_unwanted(const struct kp_hit *hit)
+{
+	if (kp_config.cgroup && bpf_get_current_cgroup_id() != kp_config.cgroup)
+		return true;
+	if (kp_config.pid && hit->id >> 32 != kp_config.pid)
+		return true;
+	if (kp_config.cpu >= 0 && bpf_get_smp_processor_id() != kp_config.cpu)
+		return true;
+	if (KP_HAS_COMM(&kp_config)) {
+		char comm[16] __attribute__((aligned(8)));
+
+		bpf_get_current_comm(comm, sizeof(comm));
+		if (!KP_SAME_16(comm, &kp_config.comm))
+			return true;
+	}
+	return false;
+}
+
+/* Count the hit; whether the options want it. */
+static __always_inline bool kp_begin(struct kp_hit *hit)
+{
+	hit->cpu->hits++;
+	if (!kp_unwanted(hit))
+		return true;
+	hit->cpu->filtered++;
+	return false;
+}
+
+/* Whether --sample leaves this hit out: the first of every `sample` hits of a CPU is kept. */
+static __always_inline bool kp_sampled_out(struct kp_hit *hit)
+{
+	if (kp_config.sample <= 1)
+		return false;
+	if (hit->cpu->skip) {
+		hit->cpu->skip--;
+		hit->cpu->sampled++;
+		return true;
+	}
+	hit->cpu->skip = kp_config.sample - 1;
+	return false;
+}
+
+/* Room for a row, its header filled in; NULL, and counted, when the buffer is full. */
+static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 site, __u16 row)
+{
+	struct kp_header *header = bpf_ringbuf_reserve(&kp_ring, KP_RECORD, 0);
+
+	if (!header) {
+		hit->cpu->dropped++;
+		return NULL;
+	}
+	header->ts = ts;
+	header->pid = hit->id >> 32;
+	header->tid = hit->id;
+	header->cpu = bpf_get_smp_processor_id();
+	header->site = site;
+	header->row = row;
+	bpf_get_current_comm(header->comm, sizeof(header->comm));
+	return header;
+}
+
+static __always_inline void kp_submit(struct kp_hit *hit, void *record)
+{
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	hit->cpu->rows++;
+	__sync_fetch_and_add(&kp.gate.rows, 1);
+}
+
+/* Where the stack pointer was at entry, seen from the return: see kretprobe_sp in kernel/facts.py */
+static __always_inline struct kp_call_key kp_call_key(const struct kp_hit *hit, __u32 site, __u64 sp)
+{
+	return (struct kp_call_key){ .tid = hit->id, .site = site, .sp = sp };
+}
+
+/* Remember that a call has begun; an older one under the same key returned unseen. */
+static __always_inline void kp_enter(struct kp_hit *hit, void *calls,
+				     const struct kp_call_key *key, const void *call)
+{
+	hit->cpu->entries++;
+	if (!bpf_map_update_elem(calls, key, call, BPF_NOEXIST))
+		return;
+	hit->cpu->unpaired++;
+	if (bpf_map_lookup_elem(calls, key))
+		bpf_map_update_elem(calls, key, call, BPF_ANY);
+}
+
+/* This CPU's place to put a key together in: the stack is too small for names. */
+#define kp_key(keys) (&(keys)[bpf_get_smp_processor_id() & (KP_CPUS - 1)])
+
+/* The running total of a key on this CPU; NULL, and counted, when the table is full. */
+static __always_inline struct kp_total *kp_total(struct kp_hit *hit, void *table, const void *key)
+{
+	struct kp_total none = {};
+	struct kp_total *total = bpf_map_lookup_elem(table, key);
+
+	if (total)
+		return total;
+	bpf_map_update_elem(table, key, &none, BPF_NOEXIST);
+	total = bpf_map_lookup_elem(table, key);
+	if (!total)
+		hit->cpu->dropped++;
+	return total;
+}
+
+static __always_inline void kp_add(struct kp_total *total, __s64 value)
+{
+	total->n++;
+	total->v += value;
+}
+
+#define KP_BETTER(type, total, sign, value)                               \
+	({                                                                \
+		type kp_new = (value);                                    \
+		if (!(total)->n || kp_new sign (type)(total)->v)          \
+			(total)->v = kp_new;                              \
+		(total)->n++;                                             \
+	})
+
+/* 0 for 0, 1 + log2 for what is above */
+static __always_inline __s32 kp_log2(__u64 value)
+{
+	__s32 log = 0;
+
+	if (value >> 32) { log += 32; value >>= 32; }
+	if (value >> 16) { log += 16; value >>= 16; }
+	if (value >> 8) { log += 8; value >>= 8; }
+	if (value >> 4) { log += 4; value >>= 4; }
+	if (value >> 2) { log += 2; value >>= 2; }
+	if (value >> 1) { log += 1; value >>= 1; }
+	return log + (__s32)value;
+}
+
+/* The bucket of a log2 histogram: b holds 2^(b-1) up to 2^b - 1, 0 holds 0, -b the negatives. */
+static __always_inline __s32 kp_log2_bucket(__u64 value, bool is_signed)
+{
+	if (is_signed && (__s64)value < 0)
+		return -kp_log2(-value);
+	return kp_log2(value);
+}
+
+/* The bucket of a linear histogram: 0 below low, then one for each step, then one for the rest. */
+static __always_inline __s32 kp_step_bucket(__u64 value, bool is_signed, __s64 low, __s64 high,
+					    __u64 step)
+{
+	__s64 number = value;
+
+	if (!is_signed && number < 0)
+		number = 0x7fffffffffffffff;
+	if (number < low)
+		return 0;
+	if (number >= high)
+		return 1 + ((__u64)(high - low) + step - 1) / step;
+	return 1 + (__u64)(number - low) / step;
+}
+
+#endif

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""emit(), count() … hist() as C of a BPF program: each one statement expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kpmagic import layout
+from kpmagic.handler import Add, Column, Emit, Handler, Piece
+from kpmagic.model import Aggregate
+
+_READERS = {
+    "kernel_string": "bpf_probe_read_kernel_str",
+    "user_string": "bpf_probe_read_user_str",
+    "kernel_array": "bpf_probe_read_kernel",
+}
+
+
+def render(piece: Piece, handler: Handler) -> str:
+    """Return a piece of a body as C, on as many lines as it took in the cell."""
+    if isinstance(piece, str):
+        return piece
+    parts = _emit(piece, handler) if isinstance(piece, Emit) else _add(piece)
+    return "({ " + " ".join(parts) + " })" + "\n" * piece.lines
+
+
+def _emit(emit: Emit, handler: Handler) -> Iterator[str]:
+    yield f"struct kp_row_{emit.row} *kp_r = kp_reserve(kp_hit, kp_ts, {handler.number}, {emit.row});"
+    yield "if (kp_r) {"
+    for column in emit.columns:
+        yield _store(column, f"kp_r->c_{column.name}")
+    yield "kp_submit(kp_hit, kp_r); }"
+
+
+def _store(column: Column, place: str) -> str:
+    """Return the statement that puts a column's value at ``place``."""
+    code, size = column.code.replace("\n", " "), column.type.size
+    if column.form == "local_array":
+        return f"__builtin_memcpy({place}, {code}, {size});"
+    if column.form in _READERS:
+        clear = "" if column.form == "kernel_array" else f"__builtin_memset({place}, 0, {size}); "
+        return f"{clear}{_READERS[column.form]}({place}, {size}, (const void *)({code}));"
+    return f"{place} = ({layout.integer(column.type)})({code});"
+
+
+def _add(add: Add) -> Iterator[str]:
+    table = add.aggregate
+    number = f"({layout.integer(add.value.type)})({_line(add.value)})" if add.value else "0"
+    if table.value is not None and table.value.kind == "bool":
+        number = f"!!({number})"
+    yield f"struct {table.map}_key *kp_k = kp_key({table.map}_keys);"
+    if add.value:
+        yield f"__u64 kp_v = {number};"
+    for field, key in zip(table.keys, add.keys, strict=True):
+        yield _store(key, f"kp_k->c_{field.name}")
+    yield f"kp_k->bucket = {_bucket(table)};"
+    yield f"struct kp_total *kp_t = kp_total(kp_hit, &{table.map}, kp_k);"
+    yield f"if (kp_t) {_update(table)};"
+
+
+def _line(column: Column) -> str:
+    return column.code.replace("\n", " ")
+
+
+def _signed(table: Aggregate) -> bool:
+    return table.value is not None and table.value.signed
+
+
+def _bucket(table: Aggregate) -> str:
+    signed = "true" if _signed(table) else "false"
+    if table.function == "hist":
+        return f"kp_log2_bucket(kp_v, {signed})"
+    if table.function == "lhist":
+        return f"kp_step_bucket(kp_v, {signed}, {table.low}LL, {table.high}LL, {table.step})"
+    return "0"
+
+
+def _update(table: Aggregate) -> str:
+    if table.function in ("min", "max"):
+        kind = "__s64" if _signed(table) else "__u64"
+        return f"KP_BETTER({kind}, kp_t, {'<' if table.function == 'min' else '>'}, kp_v)"
+    return f"kp_add(kp_t, {'kp_v' if table.function in ('sum', 'avg') else '0'})"
+

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Plan → Artifact: analysed, rendered, compiled; an object is compiled once per content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from kpmagic import cache
+from kpmagic.analyse import analyse
+from kpmagic.backends.base import Backend
+from kpmagic.backends.bpf import Bpf
+from kpmagic.compiler.client import Compiler
+from kpmagic.compiler.toolchain import bpf_directory, headers
+from kpmagic.errors import CellError
+from kpmagic.kernel.facts import KernelFacts
+from kpmagic.model import Artifact, Plan, Source
+
+BACKENDS: dict[str, Backend] = {"bpf": Bpf()}
+
+_compilers: dict[str, Compiler] = {}
+_lock = threading.Lock()
+
+
+def compiler_for(btf_file: Path, build_id: str) -> Compiler:
+    """Return the running compiler that knows a kernel's types; the first call takes a second.
+
+    Raises MissingDependency and BuildError.
+    """
+    with _lock:
+        if build_id not in _compilers:
+            compiler = Compiler(headers(btf_file, build_id, cache.directory()))
+            compiler.start()
+            _compilers[build_id] = compiler
+        return _compilers[build_id]
+
+
+def build(plan: Plan, facts: KernelFacts) -> Artifact:
+    """Return the object of ``plan``. Raises CellError, BuildError and MissingDependency."""
+    compiler = compiler_for(facts.btf_file, facts.build_id)
+    started = time.perf_counter()
+    source = render(plan, compiler)
+    defines = [f"-D{name}={value}" for name, value in plan.probe.options.defines]
+    digest = _digest(source, compiler, defines)
+    kept = compiler.headers.directory / "objects" / digest
+    object_ = _read(kept)
+    if object_ is not None:
+        return Artifact(source, object_, compiler.version, 0.0, digest)
+    object_ = compiler.compile(source.text, defines)
+    _write(kept, object_)
+    return Artifact(source, object_, compiler.version, time.perf_counter() - started, digest)
+
+
+def render(plan: Plan, compiler: Compiler) -> Source:
+    """Return the generated source of ``plan``. Raises CellError and BuildError."""
+    name = plan.probe.options.backend
+    if name not in BACKENDS:
+        raise CellError(f"no backend '{name}' in this version",
+                        hint=f"--backend takes {', '.join(BACKENDS)}")  # fmt: skip
+    return BACKENDS[name].render(analyse(plan, compiler))
+
+
+def _digest(source: Source, compiler: Compiler, defines: list[str]) -> str:
+    """Name an object by all that it is made from."""
+    frame = (bpf_directory() / "frame.bpf.h").read_text()
+    parts = (source.text, frame, *compiler.headers.arguments, compiler.version, *defines)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _read(path: Path) -> bytes | None:
+    """Return a kept object, None if there is none or it is damaged: its own hash comes first."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    mark, object_ = content[:32], content[32:]
+    return object_ if hashlib.sha256(object_).digest() == mark else None
+
+
+def _write(path: Path, object_: bytes) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(hashlib.sha256(object_).digest() + object_)
+    os.replace(temporary, path)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""Which clang there is, and the kernel's types precompiled for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from kpmagic.errors import BuildError, MissingDependency
+
+OLDEST = 14
+NEWEST = 19  # the newest whose AST the bindings we depend on know
+
+FLAGS = (
+    "-target", "bpf", "-O2", "-g", "-mcpu=v2", "-std=gnu11", "-nostdinc", "-fno-crash-diagnostics",
+    "-fno-stack-protector", "-fno-ident", "-D__TARGET_ARCH_x86", "-DBPF_NO_PRESERVE_ACCESS_INDEX",
+    "-Wno-unknown-warning-option", "-Wno-return-type", "-Wno-return-mismatch", "-Wno-unused",
+    "-Wno-compare-distinct-pointer-types", "-Wno-address-of-packed-member",
+    "-Werror=implicit-function-declaration", "-Werror=int-conversion",
+    "-Werror=incompatible-pointer-types",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Clang:
+    """A clang and the libclang of the same major version."""
+
+    program: str
+    version: str
+    library: str
+
+
+@dataclass(frozen=True)
+class Headers:
+    """The kernel's types: ``arguments`` make clang take them from a precompiled header."""
+
+    directory: Path
+    clang: Clang
+
+    @property
+    def arguments(self) -> list[str]:
+        """Clang's arguments for any handler of this kernel."""
+        return [*FLAGS, "-include-pch", str(self.directory / "kernel.pch"),
+                "-I", str(self.directory), "-I", str(bpf_directory())]  # fmt: skip
+
+
+def bpf_directory() -> Path:
+    """Return the folder of kpmagic's own BPF headers."""
+    return Path(__file__).resolve().parent.parent.joinpath("bpf").resolve()
+
+
+@cache
+def find_clang() -> Clang:
+    """Return the newest usable clang. Raises MissingDependency."""
+    found: list[str] = []
+    for name in (*(f"clang-{major}" for major in range(NEWEST, OLDEST - 1, -1)), "clang"):
+        program = shutil.which(name)
+        if program is None:
+            continue
+        version = _version(program)
+        major = int(version.partition(".")[0] or 0)
+        library = _library(major) if OLDEST <= major <= NEWEST else None
+        if library is not None:
+            return Clang(program, version, library)
+        found.append(f"{name} {version}")
+    why = f"found {', '.join(found)}, but no libclang of its version" if found else "none found"
+    raise MissingDependency(
+        f"no clang from {OLDEST} to {NEWEST} with its libclang ({why})",
+        hint=f"sudo apt install clang-{NEWEST} libclang1-{NEWEST} (Debian); "
+        "clang-14 libclang1-14 where that is the newest",
+    )
+
+
+def _version(program: str) -> str:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"version (\d+(?:\.\d+)*)", done.stdout)
+    return match.group(1) if match else ""
+
+
+def _library(major: int) -> str | None:
+    places = ("/usr/lib/x86_64-linux-gnu", f"/usr/lib/llvm-{major}/lib", "/usr/lib64", "/usr/lib")
+    names = (f"libclang-{major}.so.1", f"libclang-{major}.so.{major}", f"libclang.so.{major}")
+    for place in places:
+        for name in names:
+            if os.path.exists(os.path.join(place, name)):
+                return os.path.join(place, name)
+    return None
+
+
+def headers(btf_file: Path, build_id: str, cache_directory: Path) -> Headers:
+    """Return the kernel's types for this clang, made once per kernel and kept in the cache.
+
+    Raises MissingDependency (clang, bpftool) and BuildError.
+    """
+    clang = find_clang()
+    ours = (bpf_directory() / "kpmagic.bpf.h").read_bytes()
+    mark = hashlib.sha256(repr((clang, FLAGS, str(bpf_directory()))).encode() + ours).hexdigest()
+    directory = cache_directory / "headers" / f"{build_id}-{mark[:16]}"
+    if not (directory / "kernel.pch").exists():
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-") as work:
+            _make_headers(Path(work), clang, btf_file, directory)
+    return Headers(directory, clang)
+
+
+def _make_headers(work: Path, clang: Clang, btf_file: Path, directory: Path) -> None:
+    """Make everything in ``work``, then move it to ``directory`` in one step."""
+    made = work / directory.name
+    made.mkdir(mode=0o700)
+    (made / "vmlinux.h").write_bytes(_types(btf_file))
+    (made / "kernel.h").write_text('#include "vmlinux.h"\n#include "kpmagic.bpf.h"\n')
+    # The paths in a precompiled header are those it was made with: make it in its final place.
+    try:
+        made.rename(directory)
+    except OSError:
+        if not (directory / "vmlinux.h").exists():
+            raise
+    unfinished = work / "kernel.pch"
+    _run([clang.program, *FLAGS, "-I", str(directory), "-I", str(bpf_directory()),
+          "-x", "c-header", str(directory / "kernel.h"), "-o", str(unfinished)])  # fmt: skip
+    unfinished.rename(directory / "kernel.pch")
+
+
+def _types(btf_file: Path) -> bytes:
+    bpftool = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if bpftool is None:
+        raise MissingDependency("bpftool is not installed: it writes the kernel's types as C",
+                                hint="sudo apt install bpftool")  # fmt: skip
+    return _run([bpftool, "btf", "dump", "file", str(btf_file), "format", "c"])
+
+
+def _run(command: list[str]) -> bytes:
+    done = subprocess.run(command, capture_output=True, check=False, start_new_session=True)
+    if done.returncode != 0:
+        words = done.stderr.decode("utf-8", errors="replace").strip()
+        raise BuildError(f"{Path(command[0]).name} failed on the kernel's types: {words}",
+                         hint="%kp doctor checks the compilers; %kp clean empties the cache")  # fmt: skip
+    return done.stdout

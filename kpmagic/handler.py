@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""A body understood: plain C between calls of kpmagic's words, with columns and their types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from kpmagic.model import Aggregate, CType, Plan, Site
+
+Form = Literal["value", "kernel_string", "user_string", "kernel_array", "local_array"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A value for a column or a key: a C expression whose loads are safe, and how to store it.
+
+    ``value``: assign it. ``*_string``: read a string from that address. ``kernel_array``: read
+    ``type.size`` bytes from that address. ``local_array``: copy them.
+    """
+
+    name: str
+    type: CType
+    form: Form
+    code: str
+
+
+@dataclass(frozen=True)
+class Emit:
+    """A row to be written; ``row`` is its layout's number."""
+
+    row: int
+    columns: tuple[Column, ...]
+    lines: int = 0
+
+
+@dataclass(frozen=True)
+class Add:
+    """A value to be added to an aggregation; ``value`` is None for count."""
+
+    aggregate: Aggregate
+    keys: tuple[Column, ...]
+    value: Column | None
+    lines: int = 0
+
+
+Piece = str | Emit | Add
+
+
+@dataclass(frozen=True)
+class Handler:
+    """The body for one site, in pieces; ``where`` is C or ``""``.
+
+    ``uses`` are the names of parameters and builtins that body or ``where`` mention.
+    """
+
+    site: Site
+    number: int
+    pieces: tuple[Piece, ...]
+    where: str
+    uses: frozenset[str]
+
+    @property
+    def emits(self) -> Sequence[Emit]:
+        """The rows it may write."""
+        return [piece for piece in self.pieces if isinstance(piece, Emit)]
+
+    @property
+    def adds(self) -> Sequence[Add]:
+        """The aggregations it feeds."""
+        return [piece for piece in self.pieces if isinstance(piece, Add)]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a backend renders: the plan and a handler for each of its sites."""
+
+    plan: Plan
+    handlers: tuple[Handler, ...]

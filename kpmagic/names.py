@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""What the columns of a row, or the keys of an aggregation, are called."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from kpmagic.body import last_names
+
+
+def column_name(expression: str, taken: Container[str], number: int) -> str:
+    """Return the name of a bare expression's column: its last identifier.
+
+    A name that is taken gets its owner's in front, as often as needed
+    (``prev->pid`` beside the fixed column ``pid`` is ``prev_pid``).
+    """
+    chain = last_names(expression) or [f"value{number}"]
+    name = chain[0]
+    for owner in chain[1:]:
+        if name not in taken:
+            return name
+        name = f"{owner}_{name}"
+    if name not in taken:
+        return name
+    if f"arg_{name}" not in taken:
+        return f"arg_{name}"
+    return f"{name}_{number}"

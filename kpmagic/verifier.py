@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""The BPF verifier's log, brought back to a line of the cell."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+
+from elftools.elf.elffile import ELFFile
+
+from kpmagic.backends.bpf import CELL
+from kpmagic.errors import Place, VerifierError
+from kpmagic.model import Artifact, Probe
+
+_INSTRUCTION = re.compile(r"^(\d+): \([0-9a-f]{2}\) ")
+_STATE = re.compile(r"^(?:;|\d+:|R\d+[_ =]|from |\s*$|processed |verification time|stack depth|"
+                    r"func#|Func#|mark_precise|last_idx|regs=|parent |-- BEGIN|-- END|libbpf)")  # fmt: skip
+_EXT = struct.Struct("<HBBIIIII")  # struct btf_ext_header up to line_info_len
+_LINE = struct.Struct("<IIII")  # struct bpf_line_info
+
+_HINTS = (
+    ("unbounded", "give the loop a constant bound, such as for (int i = 0; i < 16; i++)"),
+    ("infinite loop", "give the loop a constant bound, such as for (int i = 0; i < 16; i++)"),
+    ("back-edge", "give the loop a constant bound, such as for (int i = 0; i < 16; i++)"),
+    ("too large", "make the body smaller: fewer or shorter loops"),
+    ("too complex", "make the body smaller: fewer or shorter loops"),
+    ("stack", "a handler has 512 bytes of stack: keep arrays small"),
+    ("invalid mem access", "read memory by a member chain (p->a->b) or p[i]; those are made safe"),
+)
+
+
+def explain(log: str, program: str, artifact: Artifact, probe: Probe) -> VerifierError:
+    """Return the error for a refused program: the verifier's sentence, the cell's line, a hint."""
+    lines = log.splitlines()
+    sentence = next((line.strip() for line in reversed(lines) if not _STATE.match(line)), "")
+    numbers = [int(found.group(1)) for found in map(_INSTRUCTION.match, lines) if found]
+    place = None
+    if numbers:
+        line = _line_of(artifact.object, program, numbers[-1])
+        place = _place(probe, line) if line else None
+    hint = next((words for mark, words in _HINTS if mark in sentence), "")
+    name = probe.options.name or probe.specs[0].text
+    return VerifierError(
+        sentence or "the kernel's verifier refused the program",
+        hint=f"{hint}\n%kp show {name} --stage log prints all the verifier said".strip(),
+        place=place,
+    )
+
+
+def _place(probe: Probe, line: int) -> Place:
+    texts = [probe.line] if line < probe.body_line else (probe.body or "").split("\n")
+    index = 0 if line < probe.body_line else line - probe.body_line
+    text = texts[index] if 0 <= index < len(texts) else ""
+    return Place(line, 0, text, probe.cell)
+
+
+def _line_of(object_: bytes, program: str, instruction: int) -> int:
+    """Return the cell's line that an instruction of a program came from, 0 if from no line of it.
+
+    Source: Documentation/bpf/btf.rst, section .BTF.ext; an instruction without an entry of its
+    own belongs to the entry before it.
+    """
+    elf = ELFFile(io.BytesIO(object_))
+    symbol = next(iter(elf.get_section_by_name(".symtab").get_symbol_by_name(program) or ()), None)
+    btf, ext = elf.get_section_by_name(".BTF"), elf.get_section_by_name(".BTF.ext")
+    if symbol is None or btf is None or ext is None:
+        return 0
+    section = elf.get_section(symbol["st_shndx"]).name
+    first, size = symbol["st_value"], symbol["st_size"]
+    strings = _strings(btf.data())
+    best = 0
+    for name, offset, file, line in _lines(ext.data(), strings):
+        if name != section or not first <= offset < first + size:
+            continue
+        if offset > first + 8 * instruction:
+            break
+        if file == CELL:
+            best = line
+    return best
+
+
+def _strings(btf: bytes) -> bytes:
+    header, offset, length = struct.unpack_from("<4xI8xII", btf)
+    return btf[header + offset : header + offset + length]
+
+
+def _lines(ext: bytes, strings: bytes) -> list[tuple[str, int, str, int]]:
+    """Return (section, byte offset, file, line) of every entry of line_info."""
+    _, _, _, header, _, _, start, length = _EXT.unpack_from(ext)
+    at, stop = header + start, header + start + length
+    (size,) = struct.unpack_from("<I", ext, at)
+    at += 4
+    found = []
+    while at < stop:
+        section, count = struct.unpack_from("<II", ext, at)
+        at += 8
+        for _ in range(count):
+            offset, file, _, line_column = _LINE.unpack_from(ext, at)
+            found.append((_text(strings, section), offset, _text(strings, file), line_column >> 10))
+            at += size
+    return found
+
+
+def _text(strings: bytes, offset: int) -> str:
+    return strings[offset : strings.index(b"\0", offset)].decode("utf-8", errors="replace")
