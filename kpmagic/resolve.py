@@ -10,7 +10,7 @@ from kpmagic.errors import SymbolError
 from kpmagic.kernel.facts import KernelFacts
 from kpmagic.kernel.hazards import hazard
 from kpmagic.kernel.kallsyms import Symbol
-from kpmagic.kernel.renames import renamed
+from kpmagic.kernel.renames import history, renamed
 from kpmagic.kernel.suggest import glob_near, similar
 from kpmagic.model import Function, Kind, Plan, Probe, Site, Spec
 
@@ -33,8 +33,9 @@ def _in_module(spec: Spec, facts: KernelFacts) -> bool:
         return bool(spec.module)
     if spec.address:
         return facts.symbols.at(spec.address) is None
-    known = spec.symbol in facts.symbols or renamed(spec.symbol, facts.symbols.__contains__)
-    return not known and spec.symbol not in facts.inline
+    symbols = facts.symbols
+    known = spec.symbol in symbols or renamed(spec.symbol, symbols.__contains__)
+    return not (known or spec.symbol in facts.inline or symbols.variants(spec.symbol))
 
 
 def _site(spec: Spec, kind: Kind, facts: KernelFacts) -> Site:
@@ -118,28 +119,32 @@ def _missing(spec: Spec, facts: KernelFacts) -> SymbolError:
         )
     variants = [s.name for s in facts.symbols.variants(name) if s.is_function]
     if variants:
-        return _split(name, variants)
+        return _split(name, variants, facts)
     if name in facts.inline:
         return SymbolError(
             f"{name!r} is inlined: a 'static inline' of {facts.inline[name]}, which the compiler "
             "folds into its callers",
             hint="probe a function that calls it, at its entry or at symbol+offset",
         )
-    near = similar(name, facts.functions())
+    near = similar(name.partition(".")[0], facts.functions())
     question = f"did you mean {', '.join(near)}? " if near else ""
+    past = history(name)
     return SymbolError(
-        f"no function {name!r} in this kernel ({facts.release})",
+        f"no function {name!r} in this kernel ({facts.release})"
+        + (f": {past}, and not there by that name either" if past else ""),
         hint=f"{question}%kp symbols {glob_near(name)!r} lists all",
     )
 
 
-def _split(name: str, variants: list[str]) -> SymbolError:
+def _split(name: str, variants: list[str], facts: KernelFacts) -> SymbolError:
     """Return the error for a function of which the compiler left only variants or parts."""
     parts = all(".part." in v or ".cold" in v for v in variants)
-    what = "a part of it stands alone" if parts else "the compiler changed its arguments"
+    what = "part of it" if parts else "the compiler's variant of it"
+    known = not parts and facts.btf.function(name) is not None
     return SymbolError(
-        f"{name!r} is inlined: only {', '.join(variants[:3])} is left ({what})",
-        hint=f"probe {variants[0]}: arguments by name are not known there, 'regs' is",
+        f"{name!r} is inlined: only {what} is left, {', '.join(variants[:3])}",
+        hint=f"probe {variants[0]}"
+        + ("" if known else "; its arguments are not known by name there, regs is"),
     )
 
 
@@ -154,6 +159,11 @@ def _check_probeable(symbol: Symbol, facts: KernelFacts) -> None:
     if symbol.module and not facts.modules_read:
         return
     if known is not None and not known.has(symbol.name, symbol.module):
+        if facts.symbols.is_init(symbol):
+            raise SymbolError(
+                f"{symbol.name!r} is gone: it runs only while the kernel starts (__init)",
+                hint="its code is freed after that; probe a function that runs later",
+            )
         raise SymbolError(
             f"{symbol.name!r} is notrace: it is not in available_filter_functions",
             hint="the kernel keeps it out of tracing, and probes with it; "

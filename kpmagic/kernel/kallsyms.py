@@ -79,6 +79,11 @@ class Kallsyms:
             return None
         return int(addresses[following]) + self._shift
 
+    def is_init(self, symbol: Symbol) -> bool:
+        """Whether a function's code was freed when the kernel had started."""
+        bounds = [s.address for name in ("_sinittext", "_einittext") for s in self.find(name, "")]
+        return len(bounds) == 2 and bounds[0] <= symbol.address < bounds[1]
+
     def variants(self, name: str) -> tuple[Symbol, ...]:
         """Return what the compiler made of a function: ``name.isra.0``, ``name.cold`` …"""
         pattern = re.compile(rb" %b(?:\.[\w.]+)(?=[\n\t])" % re.escape(name.encode()))
@@ -118,7 +123,8 @@ class Kallsyms:
     def _before(self, address: int) -> int | None:
         addresses, _ = self._sorted
         wanted = address - self._shift
-        if wanted < _KERNEL_START or wanted >= 1 << 64:
+        # where the last function ends is not known, so nothing is in it
+        if not len(addresses) or not _KERNEL_START <= wanted < int(addresses[-1]):
             return None
         index = int(np.searchsorted(addresses, np.uint64(wanted), "right")) - 1
         if index < 0:

@@ -26,5 +26,7 @@ def similar(name: str, known: Iterable[str]) -> list[str]:
 
 def glob_near(name: str) -> str:
     """Return a shell pattern for the family of ``name``: ``vfs_*`` for ``vfs_raed``."""
-    word = re.match(r"_*[A-Za-z0-9]+_", name)
-    return (word[0] if word else re.sub(r"\W.*", "", name)[:3]) + "*"
+    plain = name.lstrip("_")
+    word = re.match(r"[A-Za-z0-9]+_", plain)
+    family = word[0] if word else re.sub(r"\W.*", "", plain)[:3]
+    return ("*" if plain != name else "") + family + "*"
