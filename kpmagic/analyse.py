@@ -51,13 +51,16 @@ def line_form(plan: Plan, site: Site) -> str:
 class _Site:
     """One site's body on its way through clang."""
 
-    def __init__(self, plan: Plan, site: Site, number: int, rows: int,
-                 aggregations: Aggregations) -> None:  # fmt: skip
+    def __init__(
+        self, plan: Plan, site: Site, number: int, rows: int, aggregations: Aggregations
+    ) -> None:
         self.plan, self.site, self.number = plan, site, number
         self.rows = rows
         self.aggregations = aggregations
         body = plan.probe.body
-        self.marked: Marked = mark(plan, site, narrow(line_form(plan, site) if body is None else body))
+        self.marked: Marked = mark(
+            plan, site, narrow(line_form(plan, site) if body is None else body)
+        )
         self.parsed = self.marked.text
         self.edits: list[Edit] = []
 
@@ -105,9 +108,12 @@ class _Site:
                 continue  # the same value is in every row already
             if argument.name and argument.name in taken:
                 always = argument.name in FIXED_COLUMNS
-                self._fail(argument.whole, f"a column '{argument.name}' is "
-                           + ("always there" if always else "named twice"),
-                           f"choose another name, such as my_{argument.name}")  # fmt: skip
+                self._fail(
+                    argument.whole,
+                    f"a column '{argument.name}' is "
+                    + ("always there" if always else "named twice"),
+                    f"choose another name, such as my_{argument.name}",
+                )
             name = argument.name or column_name(text, taken, number)
             taken.add(name)
             columns.append(self._column(name, argument, found))
@@ -116,16 +122,26 @@ class _Site:
         return columns
 
     def _add(self, call: Call, pairs: list[tuple[Argument, dict[str, Any]]], lines: int) -> Add:
-        keys = [self._column(argument.name, argument, found) for argument, found in pairs
-                if argument.name and argument.name != "label"]  # fmt: skip
+        keys = [
+            self._column(argument.name, argument, found)
+            for argument, found in pairs
+            if argument.name and argument.name != "label"
+        ]
         values = [(argument, found) for argument, found in pairs if not argument.name]
         numbers = [self._text(argument) for argument, _ in values]
         value = self._column("value", *values[0]) if values else None
         label = next((self._text(a) for a, _ in pairs if a.name == "label"), "")
         text = " ".join(self.marked.body.body.text[call.start : call.end].split())
         try:
-            aggregate = self.aggregations.add(call.word, widen(text), widen(label), numbers, value,
-                                              keys, dict(self.plan.probe.options.defines))  # fmt: skip
+            aggregate = self.aggregations.add(
+                call.word,
+                widen(text),
+                widen(label),
+                numbers,
+                value,
+                keys,
+                dict(self.plan.probe.options.defines),
+            )
         except ValueError as error:
             message, _, hint = str(error).partition("; ")
             self._fail(call.start, message, hint)
@@ -156,24 +172,36 @@ class _Site:
         if kind == "array":
             return self._array(argument, about)
         if kind == "record":
-            self._fail(argument.start, f"'{name}' is a whole struct: a column holds one value",
-                       f"name a member of it; %kp struct '{name}' lists them")  # fmt: skip
+            self._fail(
+                argument.start,
+                f"'{name}' is a whole struct: a column holds one value",
+                f"name a member of it; %kp struct '{name}' lists them",
+            )
         if kind not in ("int", "bool", "enum", "pointer") or size not in (1, 2, 4, 8):
-            self._fail(argument.start, f"a value of type '{name}' cannot be a column",
-                       "cast it to an integer type of at most 64 bits")  # fmt: skip
+            self._fail(
+                argument.start,
+                f"a value of type '{name}' cannot be a column",
+                "cast it to an integer type of at most 64 bits",
+            )
         enumerators = {int(value): word for value, word in about.get("enumerators", {}).items()}
         return CType(kind, size, about["signed"], name, enumerators=enumerators)
 
     def _array(self, argument: Argument, about: dict[str, Any]) -> CType:
         size, count, element = about["size"], about["count"], about["element"]
         if not 0 < size <= MAX_STRING:
-            self._fail(argument.start, f"'{about['name']}' is {size} bytes: a column holds 1 to {MAX_STRING}",
-                       "take single elements of it, or str(…) for a text")  # fmt: skip
+            self._fail(
+                argument.start,
+                f"'{about['name']}' is {size} bytes: a column holds 1 to {MAX_STRING}",
+                "take single elements of it, or str(…) for a text",
+            )
         if about["text"]:
             return CType("string", size, name=about["name"])
         if element["kind"] not in ("int", "bool", "enum", "pointer"):
-            self._fail(argument.start, f"an array of '{element['name']}' cannot be a column",
-                       "take single elements and their members")  # fmt: skip
+            self._fail(
+                argument.start,
+                f"an array of '{element['name']}' cannot be a column",
+                "take single elements and their members",
+            )
         return CType("array", size, element["signed"], about["name"], count)
 
     def _text(self, argument: Argument) -> str:
@@ -181,8 +209,11 @@ class _Site:
 
     def _code(self, start: int, end: int) -> str:
         """Return a stretch of the parsed text with its loads made safe."""
-        inside = [Edit(edit.start - start, edit.end - start, edit.text) for edit in self.edits
-                  if start <= edit.start and edit.end <= end]  # fmt: skip
+        inside = [
+            Edit(edit.start - start, edit.end - start, edit.text)
+            for edit in self.edits
+            if start <= edit.start and edit.end <= end
+        ]
         return apply(self.parsed[start:end], inside)
 
     def _check(self, answer: dict[str, Any]) -> None:
@@ -198,12 +229,15 @@ class _Site:
         first = wrong[0]
         message = first["message"].removesuffix(" [-Wimplicit-function-declaration]")
         more = f"; {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        return BuildError(message + more, hint=self._hint(first["message"]),
-                          place=self._place(first["offset"]))  # fmt: skip
+        return BuildError(
+            message + more, hint=self._hint(first["message"]), place=self._place(first["offset"])
+        )
 
     def _hint(self, message: str) -> str:
         if "undeclared function" in message or "implicit declaration" in message:
-            return "a handler cannot call kernel functions; it reads memory and calls kpmagic's words"
+            return (
+                "a handler cannot call kernel functions; it reads memory and calls kpmagic's words"
+            )
         if "undeclared identifier" in message:
             names = [p.name for p in parameters(self.plan, self.site)]
             known = f"in scope here: {', '.join((*names, *in_scope(self.plan, self.site)))}"
@@ -221,8 +255,12 @@ class _Site:
             column = probe.where_at + where.back(offset) if probe.where_at else 0
             return Place(1, column, probe.line if probe.where_at else options.where, probe.cell)
         if section.start <= offset <= section.end + 1:
-            return place_of(section.body.text, section.back(min(offset, section.end)),
-                            probe.body_line, probe.cell)  # fmt: skip
+            return place_of(
+                section.body.text,
+                section.back(min(offset, section.end)),
+                probe.body_line,
+                probe.cell,
+            )
         return None
 
     def _fail(self, offset: int, message: str, hint: str = "") -> NoReturn:

@@ -32,9 +32,12 @@ _TOKEN = re.compile(
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _FORBIDDEN = {
-    "asm": "inline assembly", "__asm": "inline assembly", "__asm__": "inline assembly",
-    "_Pragma": "a preprocessor word", "__pragma": "a preprocessor word",
-}  # fmt: skip
+    "asm": "inline assembly",
+    "__asm": "inline assembly",
+    "__asm__": "inline assembly",
+    "_Pragma": "a preprocessor word",
+    "__pragma": "a preprocessor word",
+}
 
 Fail = Callable[[int, str, str], NoReturn]
 """Called with an offset, a message and a hint; raises CellError at that place."""
@@ -149,11 +152,15 @@ def scan_expression(text: str, cell: str, column: int) -> Body:
     body = scan(text, 1, cell, max(column, 1))
     bare = re.sub(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'', "", text)
     if any(character in bare for character in ";{}"):
-        raise CellError("--where takes one C expression, not statements",
-                        place=Place(1, column, "", cell))  # fmt: skip
+        raise CellError(
+            "--where takes one C expression, not statements", place=Place(1, column, "", cell)
+        )
     if any(call.word in STATEMENTS for call in body.calls):
-        raise CellError(f"--where cannot {body.calls[0].word}(): it only decides",
-                        hint="put the call into the body", place=Place(1, column, "", cell))  # fmt: skip
+        raise CellError(
+            f"--where cannot {body.calls[0].word}(): it only decides",
+            hint="put the call into the body",
+            place=Place(1, column, "", cell),
+        )
     return body
 
 
@@ -168,8 +175,11 @@ def _tokens(text: str, fail: Fail) -> list[Token]:
             line_is_empty = kind == "newline" or line_is_empty
             continue
         if kind == "punct" and piece in ("#", "%:") and line_is_empty:
-            fail(at, "a handler has no preprocessor lines",
-                 "define names with -D NAME=VALUE; kernel types are there without #include")  # fmt: skip
+            fail(
+                at,
+                "a handler has no preprocessor lines",
+                "define names with -D NAME=VALUE; kernel types are there without #include",
+            )
         if piece in ('"', "'"):
             fail(at, f"this {piece} is never closed", "")
         if piece == "/" and text.startswith("/*", at):
@@ -246,8 +256,11 @@ def last_names(text: str) -> list[str]:
     ``path->dentry->d_name.name`` gives ``["name", "d_name", "dentry", "path"]``.
     """
     tokens = [token for token in map(_as_token, _TOKEN.finditer(text)) if token is not None]
-    names = [i for i, token in enumerate(tokens)
-             if token.kind == "name" and token.text not in (*STRINGS, "sizeof")]  # fmt: skip
+    names = [
+        i
+        for i, token in enumerate(tokens)
+        if token.kind == "name" and token.text not in (*STRINGS, "sizeof")
+    ]
     if not names:
         return []
     at = names[-1]

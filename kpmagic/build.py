@@ -59,8 +59,9 @@ def render(plan: Plan, compiler: Compiler) -> Source:
     """Return the generated source of ``plan``. Raises CellError and BuildError."""
     name = plan.probe.options.backend
     if name not in BACKENDS:
-        raise CellError(f"no backend '{name}' in this version",
-                        hint=f"--backend takes {', '.join(BACKENDS)}")  # fmt: skip
+        raise CellError(
+            f"no backend '{name}' in this version", hint=f"--backend takes {', '.join(BACKENDS)}"
+        )
     return BACKENDS[name].render(analyse(plan, compiler))
 
 

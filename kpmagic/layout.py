@@ -8,8 +8,16 @@ from dataclasses import replace
 
 from kpmagic.model import HEADER_SIZE, CType, Field, Layout
 
-_C_INTEGERS = {(1, False): "__u8", (2, False): "__u16", (4, False): "__u32", (8, False): "__u64",
-               (1, True): "__s8", (2, True): "__s16", (4, True): "__s32", (8, True): "__s64"}  # fmt: skip
+_C_INTEGERS = {
+    (1, False): "__u8",
+    (2, False): "__u16",
+    (4, False): "__u32",
+    (8, False): "__u64",
+    (1, True): "__s8",
+    (2, True): "__s16",
+    (4, True): "__s32",
+    (8, True): "__s64",
+}
 
 
 def element(ctype: CType) -> CType:

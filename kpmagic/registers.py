@@ -11,7 +11,7 @@ _REGISTERS = ("di", "si", "dx", "cx", "r8", "r9")
 
 
 def passed(parameters: Sequence[Parameter]) -> list[list[str]]:
-    """Return for each parameter the C expressions, from ``kp_regs`` at entry, of its 8-byte words."""
+    """Return for each parameter the C of its 8-byte words, from ``kp_regs`` at entry."""
     free = list(_REGISTERS)
     on_stack = 1  # the return address is at sp
     found: list[list[str]] = []

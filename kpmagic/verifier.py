@@ -14,8 +14,10 @@ from kpmagic.errors import Place, VerifierError
 from kpmagic.model import Artifact, Probe
 
 _INSTRUCTION = re.compile(r"^(\d+): \([0-9a-f]{2}\) ")
-_STATE = re.compile(r"^(?:;|\d+:|R\d+[_ =]|from |\s*$|processed |verification time|stack depth|"
-                    r"func#|Func#|mark_precise|last_idx|regs=|parent |-- BEGIN|-- END|libbpf)")  # fmt: skip
+_STATE = re.compile(
+    r"^(?:;|\d+:|R\d+[_ =]|from |\s*$|processed |verification time|stack depth|"
+    r"func#|Func#|mark_precise|last_idx|regs=|parent |-- BEGIN|-- END|libbpf)"
+)
 _EXT = struct.Struct("<HBBIIIII")  # struct btf_ext_header up to line_info_len
 _LINE = struct.Struct("<IIII")  # struct bpf_line_info
 

@@ -49,9 +49,15 @@ class Bpf:
         is_return = analysis.plan.probe.kind == "kretprobe"
         size = layout.record_size(layouts)
         text = "\n".join(_file(analysis, layouts, aggregates, size, is_return))
-        return Source({MAIN: widen(text)}, MAIN, layouts, size, aggregates,
-                      tuple(_programs(analysis.plan, is_return)),
-                      "kp_calls" if is_return else "")  # fmt: skip
+        return Source(
+            {MAIN: widen(text)},
+            MAIN,
+            layouts,
+            size,
+            aggregates,
+            tuple(_programs(analysis.plan, is_return)),
+            "kp_calls" if is_return else "",
+        )
 
 
 def _programs(plan: Plan, is_return: bool) -> Iterator[Program]:
@@ -63,8 +69,13 @@ def _programs(plan: Plan, is_return: bool) -> Iterator[Program]:
             yield Program(f"kp_{number}_entry", site.symbol, 0, site.address)
 
 
-def _file(analysis: Analysis, layouts: tuple[Layout, ...], aggregates: tuple[Aggregate, ...],
-          size: int, is_return: bool) -> Iterator[str]:  # fmt: skip
+def _file(
+    analysis: Analysis,
+    layouts: tuple[Layout, ...],
+    aggregates: tuple[Aggregate, ...],
+    size: int,
+    is_return: bool,
+) -> Iterator[str]:
     plan = analysis.plan
     cpus = 1 << (plan.cpus - 1).bit_length()
     yield "// SPDX-License-Identifier: GPL-2.0-only OR MIT"
@@ -139,8 +150,10 @@ def _used(plan: Plan, handler: Handler) -> list[tuple[Parameter, list[str]]]:
 
 def _handler(plan: Plan, handler: Handler) -> Iterator[str]:
     call = ", const struct kp_call *kp_call" if plan.probe.kind == "kretprobe" else ""
-    yield f"static __always_inline void kp_body_{handler.number}(" \
-          f"struct kp_hit *kp_hit, struct pt_regs *kp_regs{call})\n{{"  # fmt: skip
+    yield (
+        f"static __always_inline void kp_body_{handler.number}("
+        f"struct kp_hit *kp_hit, struct pt_regs *kp_regs{call})\n{{"
+    )
     yield from _arguments(plan, handler)
     yield from _locals(plan, handler)
     if handler.where:

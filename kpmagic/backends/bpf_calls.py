@@ -25,7 +25,8 @@ def render(piece: Piece, handler: Handler) -> str:
 
 
 def _emit(emit: Emit, handler: Handler) -> Iterator[str]:
-    yield f"struct kp_row_{emit.row} *kp_r = kp_reserve(kp_hit, kp_ts, {handler.number}, {emit.row});"
+    reserve = f"kp_reserve(kp_hit, kp_ts, {handler.number}, {emit.row})"
+    yield f"struct kp_row_{emit.row} *kp_r = {reserve};"
     yield "if (kp_r) {"
     for column in emit.columns:
         yield _store(column, f"kp_r->c_{column.name}")
@@ -80,4 +81,3 @@ def _update(table: Aggregate) -> str:
         kind = "__s64" if _signed(table) else "__u64"
         return f"KP_BETTER({kind}, kp_t, {'<' if table.function == 'min' else '>'}, kp_v)"
     return f"kp_add(kp_t, {'kp_v' if table.function in ('sum', 'avg') else '0'})"
-

@@ -33,14 +33,16 @@ class Compiler:
     def analyse(self, text: str, function: str, defines: list[str]) -> dict[str, Any]:
         """Describe a function of ``text``: diagnostics, edits, calls. Raises BuildError."""
         arguments = [*self.headers.arguments, *defines]
-        return self._ask({"do": "analyse", "text": text, "arguments": arguments,
-                          "function": function})  # fmt: skip
+        return self._ask(
+            {"do": "analyse", "text": text, "arguments": arguments, "function": function}
+        )
 
     def compile(self, text: str, defines: list[str]) -> bytes:
         """Return ``text`` as a BPF object. Raises BuildError with clang's own words."""
         arguments = [*self.headers.arguments, *defines]
-        answer = self._ask({"do": "compile", "text": text, "arguments": arguments,
-                            "seconds": SECONDS - 1})  # fmt: skip
+        answer = self._ask(
+            {"do": "compile", "text": text, "arguments": arguments, "seconds": SECONDS - 1}
+        )
         return base64.b64decode(answer["object"])
 
     def start(self) -> None:
@@ -80,13 +82,34 @@ class Compiler:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         clang = self.headers.clang
-        readable = ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/dev/null",
-                    str(self.headers.directory), str(bpf_directory())]  # fmt: skip
-        command = [sys.executable, "-I", "-m", "kpmagic.compiler.worker", clang.program,
-                   clang.library, *readable]  # fmt: skip
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, start_new_session=True,
-                                   cwd="/", env={"PATH": "/usr/bin:/bin"})  # fmt: skip
+        readable = [
+            "/usr",
+            "/lib",
+            "/lib64",
+            "/bin",
+            "/etc/ld.so.cache",
+            "/dev/null",
+            str(self.headers.directory),
+            str(bpf_directory()),
+        ]
+        command = [
+            sys.executable,
+            "-I",
+            "-m",
+            "kpmagic.compiler.worker",
+            clang.program,
+            clang.library,
+            *readable,
+        ]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin"},
+        )
         self._process = process
         self._unread = b""
         self.confined = bool(self._read(process, time.monotonic() + SECONDS)["confined"])
@@ -98,8 +121,10 @@ class Compiler:
         while b"\n" not in self._unread:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
-                raise BuildError(f"the compiler took longer than {SECONDS:.0f} s and was stopped",
-                                 hint="make the body smaller: fewer or shorter loops")  # fmt: skip
+                raise BuildError(
+                    f"the compiler took longer than {SECONDS:.0f} s and was stopped",
+                    hint="make the body smaller: fewer or shorter loops",
+                )
             piece = process.stdout.read1(1 << 16)  # type: ignore[union-attr]
             if not piece:
                 raise _crashed(process)
@@ -111,9 +136,11 @@ class Compiler:
 
 def _crashed(process: subprocess.Popen[bytes]) -> BuildError:
     code = process.wait(timeout=5)
-    return BuildError(f"the compiler process ended ({'signal' if code < 0 else 'exit code'} "
-                      f"{abs(code)}); the next cell starts a new one",
-                      hint="python -m kpmagic doctor checks clang and libclang")  # fmt: skip
+    return BuildError(
+        f"the compiler process ended ({'signal' if code < 0 else 'exit code'} "
+        f"{abs(code)}); the next cell starts a new one",
+        hint="python -m kpmagic doctor checks clang and libclang",
+    )
 
 
 def cache_of(compiler: Compiler) -> Path:

@@ -17,10 +17,22 @@ SCAFFOLD_LINES = 2  # what stands before the user's text; see kpmagic/marked.py
 STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
 
 _CHARS = (TypeKind.CHAR_S, TypeKind.CHAR_U, TypeKind.SCHAR, TypeKind.UCHAR)
-_SIGNED = (TypeKind.CHAR_S, TypeKind.SCHAR, TypeKind.SHORT, TypeKind.INT, TypeKind.LONG,
-           TypeKind.LONGLONG)  # fmt: skip
-_UNSIGNED = (TypeKind.CHAR_U, TypeKind.UCHAR, TypeKind.USHORT, TypeKind.UINT, TypeKind.ULONG,
-             TypeKind.ULONGLONG)  # fmt: skip
+_SIGNED = (
+    TypeKind.CHAR_S,
+    TypeKind.SCHAR,
+    TypeKind.SHORT,
+    TypeKind.INT,
+    TypeKind.LONG,
+    TypeKind.LONGLONG,
+)
+_UNSIGNED = (
+    TypeKind.CHAR_U,
+    TypeKind.UCHAR,
+    TypeKind.USHORT,
+    TypeKind.UINT,
+    TypeKind.ULONG,
+    TypeKind.ULONGLONG,
+)
 _ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.VARIABLEARRAY)
 _UNEVALUATED = (CursorKind.CXX_UNARY_EXPR, CursorKind.TYPE_REF)
 
@@ -58,20 +70,28 @@ def describe(type_: Type) -> dict[str, Any]:
         return about | {"kind": "pointer", "to_char": pointee.kind in _CHARS}
     if real.kind == TypeKind.ENUM:
         whole = real.get_declaration().enum_type.get_canonical()
-        return about | {"kind": "enum", "signed": whole.kind in _SIGNED,
-                        "enumerators": _enumerators(real)}  # fmt: skip
+        return about | {
+            "kind": "enum",
+            "signed": whole.kind in _SIGNED,
+            "enumerators": _enumerators(real),
+        }
     if real.kind in _ARRAYS:
         element = real.get_array_element_type()
-        return about | {"kind": "array", "count": real.get_array_size(),
-                        "element": describe(element),
-                        "text": element.get_canonical().kind == TypeKind.CHAR_S}  # fmt: skip
+        return about | {
+            "kind": "array",
+            "count": real.get_array_size(),
+            "element": describe(element),
+            "text": element.get_canonical().kind == TypeKind.CHAR_S,
+        }
     return about | {"kind": real.kind.name.lower()}
 
 
 def _enumerators(enum: Type) -> dict[str, str]:
-    return {str(child.enum_value): child.spelling
-            for child in enum.get_declaration().get_children()
-            if child.kind == CursorKind.ENUM_CONSTANT_DECL}  # fmt: skip
+    return {
+        str(child.enum_value): child.spelling
+        for child in enum.get_declaration().get_children()
+        if child.kind == CursorKind.ENUM_CONSTANT_DECL
+    }
 
 
 class Walk:
@@ -178,20 +198,28 @@ class Walk:
 
     def _written(self, node: Cursor) -> None:
         if self.place(node):
-            raise Refused(node.extent.start.offset, "a probe may not write to kernel memory",
-                          "copy the value into a variable of your own first")  # fmt: skip
+            raise Refused(
+                node.extent.start.offset,
+                "a probe may not write to kernel memory",
+                "copy the value into a variable of your own first",
+            )
 
     def _call(self, node: Cursor, children: list[Cursor]) -> bool:
         if node.spelling == MARK:
             index, *arguments = list(node.get_arguments())
             number = self.text[index.extent.start.offset : index.extent.end.offset]
-            self.calls.append({"call": int(number), "arguments": [self._argument(a) for a in arguments]})
+            self.calls.append(
+                {"call": int(number), "arguments": [self._argument(a) for a in arguments]}
+            )
             return False
         for argument in node.get_arguments():
             self.value(argument)
         if node.spelling in STRINGS:
-            raise Refused(node.extent.start.offset, "a string can only be a column or a key",
-                          "write emit(name = str(…)), or compare single characters")  # fmt: skip
+            raise Refused(
+                node.extent.start.offset,
+                "a string can only be a column or a key",
+                "write emit(name = str(…)), or compare single characters",
+            )
         return False
 
     def _argument(self, node: Cursor) -> dict[str, Any]:
@@ -204,9 +232,8 @@ class Walk:
         if _is_bitfield(inner):
             about["bits"] = inner.referenced.get_bitfield_width()
         in_kernel = self.place(inner)
-        if in_kernel and not _is_address(inner.type):
-            if about["kind"] not in ("record", "unexposed"):
-                self._load(inner)
+        if in_kernel and not _is_address(inner.type) and about["kind"] != "record":
+            self._load(inner)
         form = "value"
         if about["kind"] == "array":
             form = "kernel_array" if in_kernel else "local_array"
@@ -218,9 +245,14 @@ class Walk:
         what, *rest = list(call.get_arguments())
         self.value(what)
         size = self.text[rest[0].extent.start.offset : rest[0].extent.end.offset] if rest else b""
-        return {"start": start, "end": end, "form": STRINGS[call.spelling],
-                "inner": [what.extent.start.offset, what.extent.end.offset],
-                "string_size": size.decode("latin-1"), "type": describe(what.type)}  # fmt: skip
+        return {
+            "start": start,
+            "end": end,
+            "form": STRINGS[call.spelling],
+            "inner": [what.extent.start.offset, what.extent.end.offset],
+            "string_size": size.decode("latin-1"),
+            "type": describe(what.type),
+        }
 
     def _load(self, node: Cursor) -> None:
         start, end = node.extent.start.offset, node.extent.end.offset

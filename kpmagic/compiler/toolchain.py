@@ -19,13 +19,28 @@ OLDEST = 14
 NEWEST = 19  # the newest whose AST the bindings we depend on know
 
 FLAGS = (
-    "-target", "bpf", "-O2", "-g", "-mcpu=v2", "-std=gnu11", "-nostdinc", "-fno-crash-diagnostics",
-    "-fno-stack-protector", "-fno-ident", "-D__TARGET_ARCH_x86", "-DBPF_NO_PRESERVE_ACCESS_INDEX",
-    "-Wno-unknown-warning-option", "-Wno-return-type", "-Wno-return-mismatch", "-Wno-unused",
-    "-Wno-compare-distinct-pointer-types", "-Wno-address-of-packed-member",
-    "-Werror=implicit-function-declaration", "-Werror=int-conversion",
+    "-target",
+    "bpf",
+    "-O2",
+    "-g",
+    "-mcpu=v2",
+    "-std=gnu11",
+    "-nostdinc",
+    "-fno-crash-diagnostics",
+    "-fno-stack-protector",
+    "-fno-ident",
+    "-D__TARGET_ARCH_x86",
+    "-DBPF_NO_PRESERVE_ACCESS_INDEX",
+    "-Wno-unknown-warning-option",
+    "-Wno-return-type",
+    "-Wno-return-mismatch",
+    "-Wno-unused",
+    "-Wno-compare-distinct-pointer-types",
+    "-Wno-address-of-packed-member",
+    "-Werror=implicit-function-declaration",
+    "-Werror=int-conversion",
     "-Werror=incompatible-pointer-types",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +62,15 @@ class Headers:
     @property
     def arguments(self) -> list[str]:
         """Clang's arguments for any handler of this kernel."""
-        return [*FLAGS, "-include-pch", str(self.directory / "kernel.pch"),
-                "-I", str(self.directory), "-I", str(bpf_directory())]  # fmt: skip
+        return [
+            *FLAGS,
+            "-include-pch",
+            str(self.directory / "kernel.pch"),
+            "-I",
+            str(self.directory),
+            "-I",
+            str(bpf_directory()),
+        ]
 
 
 def bpf_directory() -> Path:
@@ -123,16 +145,31 @@ def _make_headers(work: Path, clang: Clang, btf_file: Path, directory: Path) -> 
         if not (directory / "vmlinux.h").exists():
             raise
     unfinished = work / "kernel.pch"
-    _run([clang.program, *FLAGS, "-I", str(directory), "-I", str(bpf_directory()),
-          "-x", "c-header", str(directory / "kernel.h"), "-o", str(unfinished)])  # fmt: skip
+    _run(
+        [
+            clang.program,
+            *FLAGS,
+            "-I",
+            str(directory),
+            "-I",
+            str(bpf_directory()),
+            "-x",
+            "c-header",
+            str(directory / "kernel.h"),
+            "-o",
+            str(unfinished),
+        ]
+    )
     unfinished.rename(directory / "kernel.pch")
 
 
 def _types(btf_file: Path) -> bytes:
     bpftool = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if bpftool is None:
-        raise MissingDependency("bpftool is not installed: it writes the kernel's types as C",
-                                hint="sudo apt install bpftool")  # fmt: skip
+        raise MissingDependency(
+            "bpftool is not installed: it writes the kernel's types as C",
+            hint="sudo apt install bpftool",
+        )
     return _run([bpftool, "btf", "dump", "file", str(btf_file), "format", "c"])
 
 
@@ -140,6 +177,8 @@ def _run(command: list[str]) -> bytes:
     done = subprocess.run(command, capture_output=True, check=False, start_new_session=True)
     if done.returncode != 0:
         words = done.stderr.decode("utf-8", errors="replace").strip()
-        raise BuildError(f"{Path(command[0]).name} failed on the kernel's types: {words}",
-                         hint="%kp doctor checks the compilers; %kp clean empties the cache")  # fmt: skip
+        raise BuildError(
+            f"{Path(command[0]).name} failed on the kernel's types: {words}",
+            hint="%kp doctor checks the compilers; %kp clean empties the cache",
+        )
     return done.stdout

@@ -75,8 +75,13 @@ def compile_(clang: str, request: dict[str, Any]) -> dict[str, Any]:
     """Compile a text to a BPF object."""
     command = [clang, *request["arguments"], "-x", "c", "-c", "-o", "-", "-"]
     try:
-        done = subprocess.run(command, input=request["text"].encode(), capture_output=True,
-                              timeout=request["seconds"], check=False)  # fmt: skip
+        done = subprocess.run(
+            command,
+            input=request["text"].encode(),
+            capture_output=True,
+            timeout=request["seconds"],
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return {"failed": f"clang took longer than {request['seconds']} s"}
     if done.returncode != 0:
