@@ -124,7 +124,7 @@ class Connection:
                     self.wait_for_hello(),
                     cache.directory(),
                     btf=self.target.kernel_btf(),
-                    inline=getattr(self.target, "inline_functions", None),
+                    inline=getattr(getattr(self.target, "kernel", None), "inline", None),
                     progress=progress,
                 )
             return self._facts

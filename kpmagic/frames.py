@@ -31,7 +31,6 @@ class Table:
 
     def add(self, name: str, column: Column, is_text: bool = False) -> None:
         """Append a column. An emitted one takes the place of a header's of the same name."""
-        self.columns.pop(name, None)
         self.columns[name] = column
         if is_text:
             self.texts.add(name)

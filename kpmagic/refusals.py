@@ -44,11 +44,12 @@ PERMISSION_HINT = "%kp doctor says what is not allowed here and how to allow it"
 
 
 class VerifierRefusal(VerifierError):
-    """The verifier's refusal with all it said: ``log``."""
+    """The verifier's refusal of ``program`` with all it said: ``log``."""
 
-    def __init__(self, message: str, log: str) -> None:
+    def __init__(self, message: str, log: str, program: str) -> None:
         super().__init__(message)
         self.log = log
+        self.program = program
 
 
 def to_error(error: Mapping[str, Any]) -> KpmagicError:
@@ -60,7 +61,7 @@ def to_error(error: Mapping[str, Any]) -> KpmagicError:
         return _attach(message, number, str(error.get("program") or ""))
     if kind == "verifier":
         log = str(error.get("log") or "")
-        return VerifierRefusal(_last_sentence(log) or message, log)
+        return VerifierRefusal(_last_sentence(log) or message, log, str(error.get("program") or ""))
     hint = PERMISSION_HINT if kind == "permission" else ""
     return KINDS.get(kind, TargetError)(message, hint=hint)
 

@@ -49,6 +49,7 @@ class Run:
         self.name = self.options.name or default_name(plan)
         self.info: dict[str, Any] = _info(connection, plan, artifact)
         self.failure: KpmagicError | None = None
+        self.verifier_log = ""
         self._view = view
         self._life = self._new_life()
         self._aggregates: dict[str, pd.DataFrame] | None = None
@@ -179,9 +180,11 @@ class Run:
                 cwd=None if cwd is None else str(cwd), **arguments,
             )  # fmt: skip
         except VerifierRefusal as refusal:
-            from .build import explain_verifier
+            from .verifier import explain
 
-            raise explain_verifier(refusal.log, self.artifact, self.plan.probe) from None
+            self.verifier_log = refusal.log
+            program = refusal.program or self.artifact.source.programs[0].program
+            raise explain(refusal.log, program, self.artifact, self.plan.probe) from None
 
     def _abandon(self, life: Life, error: BaseException) -> None:
         """Leave nothing of a start that failed or was interrupted."""
@@ -216,6 +219,14 @@ class Run:
             if end is not None and time.monotonic() >= end:
                 return False
         return True
+
+    def finish(self) -> Run:
+        """Wait until it has ended; an interrupt ends it and keeps the data."""
+        try:
+            self.wait()
+        except KeyboardInterrupt:
+            self.stop("interrupt")
+        return self
 
     def __enter__(self) -> Run:
         return self

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""The path from a Probe to a Run as plain functions; the magics and the shell call these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import build
+from .connection import Connection
+from .model import Kind, Probe
+from .resolve import needs_modules, resolve
+from .run import Run
+from .session import session
+from .syntax import probe_from_keywords
+from .view.card import CARD
+
+Bind = Callable[[Run], None]
+
+
+def probe(
+    symbol: str | Iterable[str],
+    body: str | None = None,
+    *,
+    target: Connection | str | None = None,
+    **options: Any,
+) -> Run:
+    """Probe the entry of ``symbol`` (or ``symbol+offset``, …) with the C statements of ``body``.
+
+    Without a body every argument becomes a column. ``target`` is a connection, or the default.
+    The options are those of %%kprobe: ``command`` (--while), ``duration`` (--for), ``follow``,
+    ``max_events``, ``max_time``, ``where``, ``pid``, ``comm``, ``cpu``, ``sample``, ``defines``,
+    ``backend``, ``buffer``, ``name``, ``dry_run``. With ``command`` or ``duration`` it returns
+    when the run has ended, otherwise at once. Raises KpmagicError.
+    """
+    return _from_keywords("kprobe", symbol, body, target, options)
+
+
+def retprobe(
+    symbol: str | Iterable[str],
+    body: str | None = None,
+    *,
+    target: Connection | str | None = None,
+    **options: Any,
+) -> Run:
+    """Probe the return of ``symbol``: `probe` with ``retval``, ``latency`` (ns) in the body."""
+    return _from_keywords("kretprobe", symbol, body, target, options)
+
+
+def _from_keywords(
+    kind: Kind,
+    symbol: str | Iterable[str],
+    body: str | None,
+    target: Connection | str | None,
+    options: dict[str, Any],
+) -> Run:
+    asked = probe_from_keywords(kind, symbol, body, options)
+    run = start(asked, session.connection(target))
+    return run.finish() if blocks(asked) else run
+
+
+def blocks(asked: Probe) -> bool:
+    """Whether the run ends by itself with a time or a command."""
+    return asked.options.duration is not None or asked.options.command is not None
+
+
+def prepare(asked: Probe, connection: Connection) -> Run:
+    """Return the Run of a probe, built and not started. Raises SymbolError, BuildError, …"""
+    facts = connection.facts(session.progress)
+    if needs_modules(asked, facts):
+        facts = connection.facts_with_modules()
+    plan = resolve(asked, facts)
+    return Run(connection, plan, build.build(plan, facts), CARD)
+
+
+def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run:
+    """Build and attach a probe; ``bind`` is given the Run before it starts.
+
+    One of the same name is replaced: the new one runs before the old one is stopped.
+    """
+    run = prepare(asked, connection)
+    if bind is not None:
+        bind(run)
+    if asked.options.dry_run:
+        return run
+    run.start()
+    replaced = session.add(run)
+    if replaced is not None:
+        replaced.stop("replaced")
+    return run

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""What a notebook or shell has open: its default target and the runs by name."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .connection import Connection
+from .errors import CellError, KpmagicError, TargetError
+from .run import Run
+from .syntax import suggestion
+from .targets.base import Progress
+
+if TYPE_CHECKING:
+    from .targets.kernels import Kernel
+
+SANDBOX = "sandbox"
+SANDBOX_OPTIONS = ("kernel", "memory", "cpus")
+LATER = ("local", "ssh", "replay")
+
+
+def to_stderr(text: str) -> None:
+    """Show progress to somebody who watches a terminal."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
+def connect(name: str = SANDBOX, *, progress: Progress | None = None, **options: Any) -> Connection:
+    """Start a target and return the connection to it.
+
+    ``sandbox`` takes ``kernel`` (``"6.1"`` or a path), ``memory`` (``"512M"``) and ``cpus``; its
+    kernel is fetched when it is not in the cache. Raises TargetError, MissingDependency.
+    """
+    _check_name(name)
+    for option in options:
+        if option not in SANDBOX_OPTIONS:
+            raise CellError(f"no option {option!r} of a sandbox",
+                            hint=suggestion(option, SANDBOX_OPTIONS)
+                            or f"it has {', '.join(SANDBOX_OPTIONS)}")  # fmt: skip
+    from .targets import kernels
+    from .targets.sandbox import Sandbox
+
+    progress = progress or to_stderr
+    given = {key: value for key, value in options.items() if value is not None}
+    version = str(given.setdefault("kernel", kernels.DEFAULT))
+    if version in kernels.SUITES:
+        kernels.fetch(version, progress)
+    sandbox = Sandbox(progress=progress, **given)
+    threading.Thread(target=_warm_up, args=(sandbox.kernel,), daemon=True).start()
+    connection = Connection(sandbox)
+    try:
+        connection.wait_for_hello()
+    except BaseException:
+        connection.close()
+        raise
+    threading.Thread(target=_prepare, args=(connection,), daemon=True).start()
+    return connection
+
+
+def _check_name(name: str) -> None:
+    kind = name.partition(":")[0]
+    if kind in LATER:
+        raise TargetError(f"the target {kind!r} is not available in this version",
+                          hint=f"{SANDBOX!r} is: %kp target {SANDBOX}")  # fmt: skip
+    if name != SANDBOX:
+        raise TargetError(f"no target {name!r}", hint=f"{SANDBOX!r} is there")
+
+
+def _prepare(connection: Connection) -> None:
+    """Gather facts before the first cell asks for them."""
+    with contextlib.suppress(KpmagicError):  # whoever needs them meets the same error, and is told
+        connection.facts()
+
+
+def _warm_up(kernel: Kernel) -> None:
+    """Start the compiler for a kernel that is still booting."""
+    from .build import compiler_for
+    from .kernel.kept import read_build_id
+    from .targets.bzimage import section
+
+    with contextlib.suppress(KpmagicError, OSError):  # as above
+        notes = section(kernel.image.read_bytes(), ".notes")
+        if kernel.btf is not None and notes is not None:
+            compiler_for(kernel.btf, read_build_id(notes))
+
+
+class Session:
+    """The default target, started when it is first needed, and the runs of every target."""
+
+    def __init__(self) -> None:
+        self.progress: Progress = to_stderr
+        self._default: Connection | None = None
+        self._options: dict[str, Any] = {}
+        self._runs: weakref.WeakKeyDictionary[Connection, dict[str, Run]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    @property
+    def default(self) -> Connection | None:
+        """The default target's connection, if it has been started and is alive."""
+        alive = self._default is not None and self._default.alive
+        return self._default if alive else None
+
+    def use(self, target: Connection | str, **options: Any) -> Connection:
+        """Make ``target`` the default: a connection, or a name as for `connect`."""
+        if isinstance(target, Connection):
+            self._default = target
+            return target
+        connection = connect(target, progress=self.progress, **options)
+        if self._default is not None:
+            self._default.close()
+        self._default, self._options = connection, options
+        return connection
+
+    def connection(self, target: Connection | str | None = None) -> Connection:
+        """Return a live connection: the one given, or the default one, started if need be."""
+        if isinstance(target, Connection):
+            if not target.alive:
+                raise target.lost()
+            return target
+        if target is not None:
+            _check_name(target)
+        # one that has died is replaced by a fresh one of the same kind
+        return self.default or self.use(SANDBOX, **self._options)
+
+    def runs(self) -> list[Run]:
+        """Return the runs by name, of all targets, oldest first."""
+        return [run for runs in self._runs.values() for run in runs.values()]
+
+    def find(self, name: str) -> Run:
+        """Return the newest run called ``name``. Raises CellError."""
+        for run in reversed(self.runs()):
+            if run.name == name:
+                return run
+        names = [run.name for run in self.runs()]
+        known = f"there are {', '.join(names)}" if names else "there is none yet"
+        raise CellError(f"no probe {name!r}", hint=suggestion(name, names) or known)
+
+    def add(self, run: Run) -> Run | None:
+        """Keep ``run`` by its name; return the one it replaces."""
+        runs = self._runs.setdefault(run.connection, {})
+        old = runs.pop(run.name, None)
+        runs[run.name] = run
+        return old
+
+    def remove(self, run: Run) -> None:
+        """Stop ``run`` and forget it."""
+        run.stop()
+        runs = self._runs.get(run.connection, {})
+        if runs.get(run.name) is run:
+            del runs[run.name]
+
+
+session = Session()
+
+
+def use(target: Connection | str, **options: Any) -> Connection:
+    """Make ``target`` (a connection, or a name as for `connect`) the one cells run on."""
+    return session.use(target, **options)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""A run's card: its state, its sum, its first rows; as text and as HTML with the same content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import KpmagicError
+from ..options import show_size
+from ..run import Run
+from ..stats import Stats
+from .clean import clean, clean_lines, escape
+from .table import Table, of_frame, of_histogram
+
+QUIET_SECONDS = 3.0
+# shown as typed: what ended a run and belongs to an option
+AS_TYPED = {"for": "--for", "while": "--while", "max-events": "--max-events",
+            "max-time": "--max-time"}  # fmt: skip
+# currentColor and no background: readable in light and dark
+STYLE = (
+    "<style>.kp-card{font-size:13px}.kp-card .kp-head{font-family:monospace;white-space:pre-wrap}"
+    ".kp-card .kp-note{opacity:.75;white-space:pre-wrap}"
+    ".kp-card .kp-warn{border-left:3px solid currentColor;padding-left:6px;white-space:pre-wrap}"
+    ".kp-card table{border-collapse:collapse;margin:4px 0;font-family:monospace}"
+    ".kp-card caption{text-align:left}"
+    ".kp-card th,.kp-card td{padding:1px 8px;text-align:left;border:0;color:inherit;"
+    "background:none}.kp-card th{border-bottom:1px solid currentColor}"
+    ".kp-card td.kp-n{text-align:right}</style>"
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a card says: one line, notes, warnings, tables, and text as it stands (a source)."""
+
+    head: str
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    verbatim: str = ""
+
+
+class Card:
+    """Shows runs; it has no state."""
+
+    def text(self, run: Run) -> str:
+        """Return the card as text."""
+        card = content(run)
+        parts = [card.head, *(f"  {note}" for note in card.notes)]
+        parts += [f"  ! {warning}" for warning in card.warnings]
+        parts += [table.text() for table in card.tables]
+        return "\n".join(parts + [card.verbatim] * bool(card.verbatim))
+
+    def html(self, run: Run) -> str:
+        """Return the card as HTML."""
+        card = content(run)
+        parts = [f"<div class='kp-head'>{escape(card.head)}</div>"]
+        parts += [f"<div class='kp-note'>{_lines(note)}</div>" for note in card.notes]
+        parts += [f"<div class='kp-warn'>{_lines(warning)}</div>" for warning in card.warnings]
+        parts += [table.html() for table in card.tables]
+        if card.verbatim:
+            parts.append(f"<pre>{_lines(card.verbatim)}</pre>")
+        return f"<div class='kp-card'>{STYLE}{''.join(parts)}</div>"
+
+
+CARD = Card()
+
+
+def _lines(text: str) -> str:
+    return "\n".join(escape(line) for line in text.splitlines())
+
+
+def content(run: Run) -> Content:
+    """Return what the card of ``run`` says now."""
+    head = clean(head_line(run))
+    notes = tuple(clean(note) for note in [run.info["note"]] if note)
+    if run.options.dry_run:
+        return Content(head, notes, verbatim=run.source)
+    show_tables = run.options.show == "table"
+    return Content(head, notes, tuple(map(clean_lines, warnings(run))),
+                   tuple(tables(run)) if show_tables else ())  # fmt: skip
+
+
+def head_line(run: Run) -> str:
+    """Return the card's first line (see the interface's section 'What comes back')."""
+    return "  ".join((
+        f"■ {run.name}",
+        state_text(run),
+        f"{run.stats.rows} {'row' if run.stats.rows == 1 else 'rows'}",
+        f"{sum_text(run.stats)}; missed {_known(run.stats.missed)}",
+        f" {run.info['backend']} on {run.info['target']} {run.info['kernel_release']}",
+    ))  # fmt: skip
+
+
+def state_text(run: Run) -> str:
+    """Return ``running``, ``stopped (--while)``, ``failed`` …"""
+    if run.options.dry_run:
+        return "dry run"
+    if run.state == "running" or run.stopped_by is None:
+        return run.state
+    return f"{run.state} ({AS_TYPED.get(run.stopped_by, run.stopped_by)})"
+
+
+def sum_text(stats: Stats) -> str:
+    """Return where the hits went; with ``=`` only where both sides are equal."""
+    parts = [f"{name} {stats[name]}" for name in ("rows", "filtered", "sampled", "dropped")]
+    hits = f"hits {stats.hits}"
+    text = f"{hits} = {' + '.join(parts)}" if stats.balanced else f"{hits}; {', '.join(parts)}"
+    if stats.is_return:
+        text += (f"; entries {_known(stats.entries)} = hits {stats.hits} + unpaired "
+                 f"{_known(stats.unpaired)} + in flight {_known(stats.in_flight)}")  # fmt: skip
+    return text
+
+
+def _known(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
+
+
+def warnings(run: Run) -> list[str]:
+    """Return what the user must not overlook."""
+    stats = run.stats
+    found = []
+    if stats.dropped:
+        found.append(f"{stats.dropped} rows did not fit into the ring buffer of "
+                     f"{show_size(run.options.buffer)}: --buffer makes it larger, --where or "
+                     "--sample the rows fewer")  # fmt: skip
+    if stats.missed:
+        found.append(f"{stats.missed} hits never reached the handler")
+    if stats.unpaired:
+        found.append(f"{stats.unpaired} calls returned unseen, or had begun before the probe")
+    if run.stopped_by == "target-lost":
+        found.append(str(run.connection.lost()))
+    elif run.failure is not None or run.error:
+        found.append(str(run.failure or run.error))
+    return found + _no_hit(run) + run.remarks
+
+
+def _no_hit(run: Run) -> list[str]:
+    over = run.state == "stopped" and run.stopped_by != "target-lost"
+    if run.stats.hits or run.options.dry_run or not (over or run.age > QUIET_SECONDS):
+        return []
+    why = "it was not called"
+    if run.options.follow:
+        why += " by the command or its descendants (without --follow, others count too)"
+    if run.options.pid or run.options.comm or run.options.cpu >= 0:
+        why += " by what --pid, --comm and --cpu let through"
+    return [f"no hit: {why}; or the compiler has inlined it at the callers you think of"]
+
+
+def tables(run: Run) -> list[Table]:
+    """Return the first rows, and every aggregate."""
+    found = []
+    if run.recording.rows or not run.artifact.source.aggregates:
+        frame = run.recording.head(20)
+        if len(frame):
+            found.append(of_frame(frame, run.recording.rows))
+    try:
+        aggregates = run.aggregates
+    except KpmagicError:  # the target is just going away: the warnings say so
+        return found
+    for label, frame in aggregates.items():
+        if "low" in frame.columns and "high" in frame.columns and len(frame):
+            found.append(of_histogram(frame, label))
+        else:
+            found.append(of_frame(frame, len(frame), caption=label))
+    return found

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""Other people's text, made fit to be shown: names of processes and files can hold anything."""
+
+from __future__ import annotations
+
+import html
+import re
+
+# ECMA-48: CSI … final byte, OSC … BEL or ST, and the two-byte sequences
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+# control characters, what changes the direction of text (UAX 9), what has no width, lone surrogates
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+LONGEST = 200
+
+
+def clean(text: object) -> str:
+    """Return one line without terminal codes, control characters and changes of direction."""
+    line = _CONTROL.sub("", _TERMINAL.sub("", str(text)))
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def clean_lines(text: str) -> str:
+    """Return ``text`` cleaned line by line."""
+    return "\n".join(clean(line) for line in text.splitlines())
+
+
+def escape(text: object) -> str:
+    """Return ``text`` cleaned, and as HTML."""
+    return html.escape(clean(text))
