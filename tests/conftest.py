@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The sandbox that tests share: one guest for a kernel version, booted anew when a test ended it."""
+"""The sandbox that tests share: one guest for a kernel version, booted anew when it has died."""
 
 from __future__ import annotations
 
