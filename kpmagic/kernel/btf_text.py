@@ -11,6 +11,7 @@ _QUALIFIERS = {Kind.CONST: "const", Kind.VOLATILE: "volatile", Kind.RESTRICT: "r
 _TRANSPARENT = {Kind.TYPEDEF, Kind.TYPE_TAG, *_QUALIFIERS}
 _KEYWORD = {Kind.STRUCT: "struct ", Kind.UNION: "union ", Kind.ENUM: "enum ",
             Kind.ENUM64: "enum "}  # fmt: skip
+_TAGGED = frozenset({Kind.STRUCT, Kind.UNION, Kind.FWD})
 _INTEGER = {1: "char", 2: "short", 4: "int", 8: "long"}
 _DEEPEST = 64
 
@@ -100,6 +101,8 @@ class _Declaration:
                 return self._qualified(found, inner, depth)
             case Kind.TYPE_TAG | Kind.VAR | Kind.FUNC | Kind.DECL_TAG:
                 return self.of(found.value, inner, depth + 1)
+            case Kind.TYPEDEF if not _is_nameable(self._types, found):
+                return self.of(found.value, inner, depth + 1)
             case _:
                 return _join(type_name(self._types, found), inner)
 
@@ -107,7 +110,7 @@ class _Declaration:
         target = unqualified(self._types, pointer.value)
         if target.kind in (Kind.ARRAY, Kind.FUNC_PROTO):
             return self.of(pointer.value, f"(*{inner})", depth + 1)
-        if target.kind in (Kind.STRUCT, Kind.UNION, Kind.FWD) and not has_name(target):
+        if target.kind in _TAGGED and not _is_nameable(self._types, target):
             return f"void *{inner}"
         return self.of(pointer.value, f"*{inner}", depth + 1)
 
@@ -128,11 +131,11 @@ def type_name(types: Types, found: Type) -> str:
     """Return how C names a type that is not built from others; what has no name by its size."""
     if found.kind == Kind.VOID:
         return "void"
-    if found.kind in (Kind.INT, Kind.FLOAT) or (found.kind == Kind.TYPEDEF and has_name(found)):
+    if found.kind in (Kind.INT, Kind.FLOAT, Kind.TYPEDEF):
         return found.name
     if found.kind == Kind.FWD and has_name(found):
         return f"{'union' if found.flag else 'struct'} {found.name}"
-    if found.kind in _KEYWORD and has_name(found):
+    if found.kind in _KEYWORD and _is_nameable(types, found):
         return _KEYWORD[found.kind] + found.name
     if found.kind in (Kind.ENUM, Kind.ENUM64):
         return ("" if found.flag else "unsigned ") + _INTEGER.get(found.value, "int")
@@ -142,6 +145,10 @@ def type_name(types: Types, found: Type) -> str:
 def has_name(found: Type) -> bool:
     """Say whether C can name the type; Rust's ``Option<u8>`` it cannot."""
     return found.name.isascii() and found.name.isidentifier()
+
+
+def _is_nameable(types: Types, found: Type) -> bool:
+    return has_name(found) and not types.is_namesake(found.id)
 
 
 def _join(left: str, right: str) -> str:

@@ -10,6 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,10 @@ class Kind(IntEnum):
 _FIXED = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
 _EACH = {Kind.STRUCT: 3, Kind.UNION: 3, Kind.ENUM: 2, Kind.FUNC_PROTO: 2, Kind.DATASEC: 3,
          Kind.ENUM64: 3}  # fmt: skip
+
+
+# C has one namespace for tags and one for typedefs
+_NAMESPACES = ((Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.ENUM64), (Kind.TYPEDEF,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,23 @@ class Types:
         names = self._base.names(*kinds) if self._base else []
         offsets = self._names[np.isin(self._kinds, kinds)]
         return names + [self.string(o) for o in offsets[offsets != 0].tolist()]
+
+    def is_namesake(self, type_id: int) -> bool:
+        """Say whether an earlier type has the same name in C: then C's name is that one's.
+
+        Two drivers may each have a ``struct controller``; bpftool calls the second
+        ``controller___2``.
+        """
+        return type_id in self._namesakes
+
+    @cached_property
+    def _namesakes(self) -> frozenset[int]:
+        found = set(self._base._namesakes) if self._base else set()
+        for kinds in _NAMESPACES:
+            here = np.flatnonzero(np.isin(self._kinds, kinds) & (self._names != 0))
+            first = here[np.unique(self._names[here], return_index=True)[1]]
+            found.update((np.setdiff1d(here, first) + self._first).tolist())
+        return frozenset(found)
 
     def _offsets(self, name: str) -> list[int]:
         """Return where in the strings ``name`` is; it may also be the end of a longer string."""
