@@ -79,6 +79,12 @@ class Channel:
             view.release()
             done()
 
+    def drop(self) -> None:
+        """Forget what has not been sent, letting go of its memory."""
+        while self._queue:
+            self._queue.popleft()[0].release()
+        self.queued = 0
+
     def receive(self) -> Iterator[wire.Frame]:
         """Yield the frames that have come. Raises HangUp, WireError.
 

@@ -28,6 +28,7 @@ class Agent:
         """Work until the notebook's side is gone. Raises HangUp."""
         while True:
             ready = self.wait()
+            self.channel.flush()
             if self.channel.source in ready:
                 self.take()
             for owner in [*self.commands.values(), *self.runs.values()]:
@@ -100,6 +101,12 @@ class Agent:
         if run in self.runs or run in self.commands:
             raise Refused("request", f"run {run} is not over yet")
 
+    def session(self, run: int) -> Any:
+        """Return the run of this number. Raises Refused."""
+        if run not in self.runs:
+            raise Refused("request", f"no run {run} is going on")
+        return self.runs[run]
+
     def close(self) -> None:
         """Undo everything."""
         for owner in [*self.runs.values(), *self.commands.values()]:
@@ -154,10 +161,51 @@ def run(agent: Agent, request: Request) -> None:
 
 def kill(agent: Agent, request: Request) -> None:
     """Kill a command and its descendants."""
-    owner = agent.commands.get(request.run)
+    owner = agent.commands.get(request.run) or agent.runs.get(request.run)
     if owner is not None:
         owner.kill()
     agent.reply(request.run, request.identity, {})
 
 
-WORDS = {"ping": ping, "read": read, "log": log, "run": run, "kill": kill}
+def start(agent: Agent, request: Request) -> None:
+    """Start a run: answered before its first record can be sent."""
+    from kpmagic.agent.session import Session
+
+    agent.new_number(request.run)
+    session = Session(agent.channel, request.run, arguments.start(request.message, request.blob))
+    agent.runs[request.run] = session
+    agent.reply(request.run, request.identity, session.started)
+    session.go()
+
+
+def stop(agent: Agent, request: Request) -> None:
+    """Begin to end a run; one that has ended by itself meanwhile is no mistake."""
+    reason = arguments.text(request.message, "reason", needed=False) or "user"
+    session = agent.runs.get(request.run)
+    agent.reply(request.run, request.identity, {})
+    if session is not None:
+        session.stop(reason)
+
+
+def counters(agent: Agent, request: Request) -> None:
+    """Send a run's counters as they are now."""
+    agent.reply(request.run, request.identity, agent.session(request.run).counters())
+
+
+def aggregates(agent: Agent, request: Request) -> None:
+    """Send a run's aggregates as they are now."""
+    index, blob = agent.session(request.run).aggregates()
+    agent.reply(request.run, request.identity, {"maps": index}, blob)
+
+
+WORDS = {
+    "ping": ping,
+    "read": read,
+    "log": log,
+    "run": run,
+    "kill": kill,
+    "start": start,
+    "stop": stop,
+    "counters": counters,
+    "aggregates": aggregates,
+}

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Gate and counters: the object's ``.data.kp``, shared with its programs through mmap."""
+
+from __future__ import annotations
+
+import mmap
+
+from kpmagic.agent import wire
+
+WORD = 8
+FIRST = wire.GATE_SIZE // WORD
+STEP = wire.CPU_SIZE // WORD
+
+
+def gate_size(cpus: int) -> int:
+    """Return the least size of ``.data.kp`` for so many CPUs."""
+    return wire.GATE_SIZE + cpus * wire.CPU_SIZE
+
+
+class Gate:
+    """Nothing is recorded or counted while it is shut."""
+
+    def __init__(self, fd: int, cpus: int) -> None:
+        size = -(-gate_size(cpus) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._memory = mmap.mmap(fd, size)
+        self._words = memoryview(self._memory).cast("Q")
+        self._end = FIRST + cpus * STEP
+
+    def open(self) -> None:
+        """Let all programs record from now on: one store."""
+        self._words[0] = 1
+
+    def shut(self) -> None:
+        """Let no program record any more: one store."""
+        self._words[0] = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows were asked for, by all CPUs together."""
+        return self._words[1]
+
+    def counters(self) -> dict[str, int]:
+        """Return the wire's COUNTERS, summed over CPUs."""
+        return {
+            name: sum(self._words[FIRST + place : self._end : STEP])
+            for place, name in enumerate(wire.COUNTERS)
+        }
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._words.release()
+        self._memory.close()

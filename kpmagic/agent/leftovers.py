@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""Calls that have begun and whose return was not seen: still inside, or missed?"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+KEY = struct.Struct("<IIQ")  # struct kp_call_key of bpf/kpmagic.bpf.h: tid, site, stack pointer
+PROBES = "/sys/kernel/debug/kprobes/list"
+ASLEEP = b"SDTtI"
+
+
+def count_in_flight(keys: bytes, symbols: Iterable[str]) -> int:
+    """Return how many of the calls are still inside one of ``symbols``; the rest were missed.
+
+    A running task is taken to be inside: its stack cannot be looked at.
+    """
+    names = {name.encode() for name in symbols} | _probed_names()
+    inside: dict[int, bool] = {}
+    count = 0
+    for tid, _, _ in KEY.iter_unpack(keys):
+        if tid not in inside:
+            inside[tid] = _is_inside(tid, names)
+        count += inside[tid]
+    return count
+
+
+def _probed_names() -> set[bytes]:
+    """Names as the kernel prints them: an alias may be shown by another of its names."""
+    try:
+        with open(PROBES, "rb") as file:
+            return {line.split()[2].partition(b"+")[0] for line in file}
+    except OSError:
+        return set()
+
+
+def _is_inside(tid: int, names: set[bytes]) -> bool:
+    try:
+        with open(f"/proc/{tid}/stat", "rb", buffering=0) as file:
+            state = file.read(512).rpartition(b") ")[2][:1]
+        if state not in ASLEEP:
+            return state != b"Z" and state != b"X"
+        with open(f"/proc/{tid}/stack", "rb", buffering=0) as file:
+            stack = file.read(1 << 16)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    # "[<0>] hrtimer_nanosleep+0xc7/0x1b0"
+    return any(line.partition(b"] ")[2].partition(b"+")[0] in names for line in stack.splitlines())

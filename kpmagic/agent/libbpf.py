@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: MIT
+"""The border to libbpf.so.1: objects, maps, links. Its errors become Refused here, in one table."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+from kpmagic.agent.hello import LIBRARY
+from kpmagic.agent.refusal import Refused
+
+LOG_ROOM = 16 << 20  # bytes for the verifier's words, shared by an object's programs
+
+
+class OpenOptions(ctypes.Structure):
+    """struct bpf_object_open_opts as far as it is used here; libbpf takes shorter ones."""
+
+    _fields_ = (("sz", c_size_t), ("object_name", c_char_p))
+
+
+class KprobeOptions(ctypes.Structure):
+    """struct bpf_kprobe_opts; an address without a symbol is its offset."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("bpf_cookie", c_uint64),
+        ("offset", c_size_t),
+        ("retprobe", c_bool),
+    )
+
+
+# name → result, arguments; results of kind int are negative errno on failure
+FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "libbpf_set_print": (c_void_p, (c_void_p,)),
+    "bpf_object__open_mem": (c_void_p, (c_char_p, c_size_t, POINTER(OpenOptions))),
+    "bpf_object__load": (c_int, (c_void_p,)),
+    "bpf_object__close": (None, (c_void_p,)),
+    "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_map__name": (c_char_p, (c_void_p,)),
+    "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_map__key_size": (c_uint32, (c_void_p,)),
+    "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map__max_entries": (c_uint32, (c_void_p,)),
+    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
+    "bpf_map_lookup_batch": (
+        c_int,
+        (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p),
+    ),
+    "bpf_program__name": (c_char_p, (c_void_p,)),
+    "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_program__set_log_buf": (c_int, (c_void_p, c_void_p, c_size_t)),
+    "bpf_program__attach_kprobe_opts": (c_void_p, (c_void_p, c_char_p, POINTER(KprobeOptions))),
+    "bpf_link__fd": (c_int, (c_void_p,)),
+    "bpf_link__destroy": (c_int, (c_void_p,)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
+}
+
+ATTACH_ERRORS = {
+    errno.ENOENT: "this kernel has no such symbol",
+    errno.EINVAL: "the kernel does not allow a probe there: blacklisted, notrace, or no function",
+    errno.EADDRNOTAVAIL: "several functions have this name: probe one by its address",
+    errno.EILSEQ: "the offset is inside an instruction",
+}
+NOT_PERMITTED = (errno.EPERM, errno.EACCES)
+
+_library: list[ctypes.CDLL] = []
+
+
+def library() -> ctypes.CDLL:
+    """Return libbpf, loaded once and silent. Raises Refused."""
+    if not _library:
+        try:
+            loaded = ctypes.CDLL(LIBRARY, use_errno=True)
+        except OSError as error:
+            message = f"{error}; install it on the target: apt-get install libbpf1"
+            raise Refused("load", message, errno=errno.ENOENT) from None
+        for name, (result, arguments) in FUNCTIONS.items():
+            function = getattr(loaded, name)
+            function.restype, function.argtypes = result, arguments
+        loaded.libbpf_set_print(None)
+        _library.append(loaded)
+    return _library[0]
+
+
+class Map:
+    """A map of an object; ``fd`` is there once the object is loaded."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+        self.name: str = library().bpf_map__name(pointer).decode()
+        self.key_size: int = library().bpf_map__key_size(pointer)
+        self.value_size: int = library().bpf_map__value_size(pointer)
+
+    @property
+    def fd(self) -> int:
+        """The map's descriptor."""
+        return int(library().bpf_map__fd(self._pointer))
+
+    @property
+    def max_entries(self) -> int:
+        """How many entries it can hold."""
+        return int(library().bpf_map__max_entries(self._pointer))
+
+    def resize(self, entries: int) -> None:
+        """Set ``max_entries`` before loading. Raises Refused."""
+        result = library().bpf_map__set_max_entries(self._pointer, entries)
+        if result < 0:
+            raise refused(-result, "load", f"map '{self.name}'")
+
+    def set_first_bytes(self, data: bytes) -> None:
+        """Write to a data section before it is loaded. Raises Refused."""
+        size = c_size_t()
+        place = library().bpf_map__initial_value(self._pointer, ctypes.byref(size))
+        if not place or size.value < len(data):
+            raise Refused("load", f"section '{self.name}' is shorter than {len(data)} bytes")
+        ctypes.memmove(place, data, len(data))
+
+
+class Object:
+    """A BPF object: opened when made, then loaded, then closed."""
+
+    def __init__(self, data: bytes) -> None:
+        """Open it. Raises Refused."""
+        options = OpenOptions(ctypes.sizeof(OpenOptions), b"kp")
+        pointer = library().bpf_object__open_mem(data, len(data), ctypes.byref(options))
+        if not pointer:
+            raise refused(ctypes.get_errno(), "load", "not a BPF object")
+        self._pointer: int | None = pointer
+        self.maps = {item.name: item for item in map(Map, self._each("bpf_object__next_map"))}
+        self.programs: dict[str, int] = {
+            library().bpf_program__name(program).decode(): program
+            for program in self._each("bpf_object__next_program")
+        }
+
+    def _each(self, following: str) -> Iterator[int]:
+        step = getattr(library(), following)
+        item = step(self._pointer, None)
+        while item:
+            yield item
+            item = step(self._pointer, item)
+
+    def map(self, name: str) -> Map:
+        """Return a map by name. Raises Refused."""
+        if name not in self.maps:
+            raise Refused("load", f"the object has no map '{name}'")
+        return self.maps[name]
+
+    def load(self) -> None:
+        """Have the kernel take it. Raises Refused with the verifier's log when it spoke."""
+        room = LOG_ROOM // max(1, len(self.programs)) & ~4095
+        logs = mmap.mmap(-1, LOG_ROOM)
+        base = ctypes.c_char.from_buffer(logs)
+        address = ctypes.addressof(base)
+        del base
+        for number, program in enumerate(self.programs.values()):
+            library().bpf_program__set_log_buf(program, address + number * room, room)
+        result = library().bpf_object__load(self._pointer)
+        try:
+            if result < 0:
+                self._refuse(-result, logs, room)
+        finally:
+            for program in self.programs.values():
+                library().bpf_program__set_log_buf(program, None, 0)
+            logs.close()
+
+    def _refuse(self, code: int, logs: mmap.mmap, room: int) -> None:
+        """The program that failed is the one the kernel has said something about."""
+        for number, name in enumerate(self.programs):
+            start = number * room
+            end = logs.find(b"\0", start, start + room)
+            log = logs[start : end if end >= 0 else start + room].decode("utf-8", "replace")
+            if log:
+                raise refused(code, "verifier", "the verifier refused", log=log, program=name)
+        raise refused(code, "load", "the kernel did not take the object")
+
+    def attach(self, name: str, symbol: str | None, offset: int, is_return: bool) -> Link:
+        """Plant a program; without a symbol ``offset`` is an address. Raises Refused."""
+        if name not in self.programs:
+            raise Refused("load", f"the object has no program '{name}'", program=name)
+        options = KprobeOptions(ctypes.sizeof(KprobeOptions), 0, offset, is_return)
+        where = symbol.encode() if symbol is not None else None
+        attach = library().bpf_program__attach_kprobe_opts
+        pointer = attach(self.programs[name], where, ctypes.byref(options))
+        if not pointer:
+            place = f"{symbol}+{offset:#x}" if symbol is not None else f"{offset:#x}"
+            raise refused(ctypes.get_errno(), "attach", f"'{place}'", program=name)
+        return Link(pointer)
+
+    def program_fds(self) -> list[int]:
+        """Return the descriptors of the loaded programs."""
+        return [library().bpf_program__fd(program) for program in self.programs.values()]
+
+    def close(self) -> None:
+        """Give back everything but links."""
+        if self._pointer is not None:
+            library().bpf_object__close(self._pointer)
+            self._pointer = None
+
+
+class Link:
+    """A planted probe; gone when destroyed or when this process ends."""
+
+    def __init__(self, pointer: int) -> None:
+        self._pointer = pointer
+
+    def info(self, size: int) -> bytes:
+        """Return what the kernel tells of it, see ``object_info``."""
+        return object_info(library().bpf_link__fd(self._pointer), size)
+
+    def destroy(self) -> None:
+        """Take the probe out; returns when its program no longer runs on any CPU.
+
+        Closing the perf event ends in unregister_kprobe(), which waits for an RCU grace period.
+        """
+        library().bpf_link__destroy(self._pointer)
+
+
+def object_info(fd: int, size: int) -> bytes:
+    """Return the first ``size`` bytes of a link's or program's struct bpf_…_info.
+
+    Shorter when this kernel's struct is shorter, ``b""`` when it has none for this object.
+    """
+    buffer = ctypes.create_string_buffer(size)
+    length = c_uint32(size)
+    if library().bpf_obj_get_info_by_fd(fd, buffer, ctypes.byref(length)) < 0:
+        return b""
+    return buffer.raw[: length.value]
+
+
+def refused(
+    code: int, kind: str, what: str, *, log: str | None = None, program: str | None = None
+) -> Refused:
+    """Return the answer for errno ``code``; lockdown and missing rights have their own kind."""
+    why = ATTACH_ERRORS.get(code) if kind == "attach" else None
+    if locked_down():
+        kind, why = "permission", "the kernel is locked down (confidentiality)"
+    elif code in NOT_PERMITTED and kind != "verifier":
+        kind = "permission"
+    return Refused(
+        kind, f"{what}: {why or os.strerror(code)}", errno=code, log=log, program=program
+    )
+
+
+def locked_down() -> bool:
+    """Whether lockdown forbids reading kernel memory; its errors are then misleading."""
+    try:
+        with open("/sys/kernel/security/lockdown", encoding="ascii") as file:
+            return "[confidentiality]" in file.read()
+    except OSError:
+        return False

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""What one run has in the kernel: object, maps, links; made, read and given back together."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from kpmagic.agent import wire
+from kpmagic.agent.arguments import Program, Start
+from kpmagic.agent.gate import Gate, gate_size
+from kpmagic.agent.hello import possible_cpus
+from kpmagic.agent.leftovers import count_in_flight
+from kpmagic.agent.libbpf import Link, Map, Object
+from kpmagic.agent.maps import read_aggregates, read_keys
+from kpmagic.agent.missed import address_of, count_missed
+from kpmagic.agent.refusal import Refused
+from kpmagic.agent.ring import Ring
+
+CONFIG_MAP, GATE_MAP, RING_MAP = ".rodata.kp", ".data.kp", "kp_ring"
+
+# a probe planted while one of these is 0 never fires, and the kernel says nothing
+SWITCHES = {
+    "/sys/kernel/debug/kprobes/enabled": "kprobes are switched off on this machine; "
+    "on again: echo 1 > /sys/kernel/debug/kprobes/enabled",
+    "/proc/sys/kernel/ftrace_enabled": "ftrace is switched off on this machine; "
+    "on again: sysctl kernel.ftrace_enabled=1",
+}
+
+
+class Probes:
+    """A loaded object and its links. Whoever makes one closes it."""
+
+    def __init__(self, asked: Start, cgroup: int) -> None:
+        """Load; nothing is planted yet. Raises Refused."""
+        self._asked = asked
+        self._cpus = possible_cpus()
+        self._links: list[Link] = []
+        self._missed_before: int | None = None
+        self._object = Object(asked.object)
+        try:
+            self._object.map(CONFIG_MAP).set_first_bytes(_config(asked, cgroup))
+            self._object.map(RING_MAP).resize(asked.buffer)
+            self._check_maps()
+            self._object.load()
+            self.gate = Gate(self._object.map(GATE_MAP).fd, self._cpus)
+            self.ring = Ring(self._object.map(RING_MAP).fd, asked.buffer, asked.record)
+        except BaseException:
+            self._object.close()
+            raise
+
+    def _check_maps(self) -> None:
+        """Refuse an object that does not fit, before anything reads beyond its maps."""
+        names = [*self._asked.aggregates, *([self._asked.entries] if self._asked.entries else [])]
+        for name in names:
+            self._object.map(name)
+        if self._object.map(GATE_MAP).value_size < gate_size(self._cpus):
+            raise Refused("load", f"section '{GATE_MAP}' is too short for {self._cpus} CPUs")
+
+    def attach(self) -> list[dict[str, Any]]:
+        """Plant all programs; return the wire's "attached". Raises Refused."""
+        check_switches()
+        attached = []
+        for program in self._asked.programs:
+            link = self._attach(program)
+            self._links.append(link)
+            address = address_of(link) or program.address
+            attached.append({"program": program.program, "address": address})
+        self._missed_before = self._missed_so_far()
+        return attached
+
+    def _attach(self, program: Program) -> Link:
+        base = 0 if program.symbol is not None else program.address or 0
+        offset = base + program.offset
+        return self._object.attach(program.program, program.symbol, offset, program.is_return)
+
+    def detach(self, seconds: float) -> bool:
+        """Take out probes for about so long; return whether all are out.
+
+        Each waits for the kernel (RCU), so that many together would stop all else.
+        """
+        end = time.monotonic() + seconds
+        while self._links and time.monotonic() < end:
+            self._links.pop().destroy()
+        return not self._links
+
+    def missed(self) -> int | None:
+        """Return the kernel's count of missed hits, None when it has none. While attached."""
+        now = self._missed_so_far()
+        if now is None or self._missed_before is None:
+            return None
+        return now - self._missed_before
+
+    def _missed_so_far(self) -> int | None:
+        return count_missed(self._links, self._object.program_fds())
+
+    def leftovers(self) -> tuple[int, int]:
+        """Return (calls in flight, returns missed) of what has begun. While attached."""
+        if not self._asked.entries:
+            return 0, 0
+        source = self._object.map(self._asked.entries)
+        keys = read_keys(source)
+        symbols = [program.symbol for program in self._asked.programs if program.symbol]
+        in_flight = count_in_flight(keys, symbols)
+        return in_flight, len(keys) // source.key_size - in_flight
+
+    def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
+        """Return the wire's AGGREGATES, index and blob. Raises Refused."""
+        maps: list[Map] = [self._object.map(name) for name in self._asked.aggregates]
+        return read_aggregates(maps, self._cpus)
+
+    def close(self) -> None:
+        """Shut the gate and give everything back to the kernel."""
+        self.gate.shut()
+        self.detach(float("inf"))
+        self.gate.close()
+        self.ring.close()
+        self._object.close()
+
+
+def check_switches() -> None:
+    """Refuse when a probe could be planted but would never fire. Raises Refused."""
+    for path, message in SWITCHES.items():
+        try:
+            with open(path, encoding="ascii") as file:
+                is_off = file.read().strip() == "0"
+        except OSError:
+            continue
+        if is_off:
+            raise Refused("attach", message)
+
+
+def _config(asked: Start, cgroup: int) -> bytes:
+    config = asked.config
+    return wire.CONFIG.pack(
+        cgroup,
+        config["max_rows"],
+        os.getpid(),
+        config["pid"],
+        config["cpu"],
+        config["sample"],
+        config["comm"].encode()[:15],
+    )

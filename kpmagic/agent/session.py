@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: MIT
+"""One run, from start to END.
+
+    running ──stop──▶ detaching ──all out──▶ draining ──ring empty──▶ ended
+
+The gate is shut the moment a run stops, then what is still inside is judged, then the probes are
+taken out, and when no program can write any more, the ring is emptied and END sent.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from kpmagic.agent import wire
+from kpmagic.agent.arguments import Start
+from kpmagic.agent.balance import cut, settle
+from kpmagic.agent.channel import Channel
+from kpmagic.agent.command import send_output
+from kpmagic.agent.probes import Probes
+from kpmagic.agent.refusal import Refused
+from kpmagic.agent.ring import RingError
+from kpmagic.agent.workload import Workload
+
+MS = 1_000_000
+BUSY_MS, QUIET_MS = 10, 80
+COUNTERS_NS = 250 * MS
+DETACH_SECONDS = 0.02
+PIECES = 8  # of the ring before the channel is looked at again
+# a program that saw the gate open may still be running: none takes that long
+LAST_PROGRAM_SECONDS = 0.002
+
+
+class Session:
+    """A run that is attached."""
+
+    def __init__(self, channel: Channel, number: int, asked: Start) -> None:
+        """Load, spawn held back, attach; the gate is still shut. Raises Refused."""
+        self.number = number
+        self.ended = False
+        self.patience_ms = BUSY_MS
+        self._channel = channel
+        self._asked = asked
+        self._state = self._running
+        self._reason = ""
+        self._error: str | None = None
+        self._sending = False
+        self._rows = self._cut = self._in_flight = self._unpaired = 0
+        self._missed: int | None = None
+        self._last_counters: tuple[int, dict[str, int]] = (0, {})
+        self._workload = None
+        if asked.command is not None:
+            self._workload = Workload(number, asked.command, asked.cwd)
+        try:
+            self._plant()
+        except BaseException:
+            if self._workload is not None:
+                self._workload.close()
+            raise
+
+    def _plant(self) -> None:
+        cgroup = self._workload.cgroup.id if self._workload and self._asked.follow else 0
+        began = time.monotonic_ns()
+        self._probes = Probes(self._asked, cgroup)
+        loaded = time.monotonic_ns()
+        try:
+            attached = self._probes.attach()
+        except BaseException:
+            self._probes.close()
+            raise
+        planted = time.monotonic_ns()
+        self.started = {
+            "attached": attached,
+            "load_ns": loaded - began,
+            "attach_ns": planted - loaded,
+        }
+
+    def go(self) -> None:
+        """Open the gate and let the command go."""
+        limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
+        now = time.monotonic_ns()
+        self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]
+        self._probes.gate.open()
+        if self._workload is not None:
+            self._workload.release()
+
+    def waits_for(self, room: bool) -> list[int]:
+        """Return the descriptors to poll for reading."""
+        return self._workload.waits_for(room) if self._workload is not None else []
+
+    def step(self, ready: set[int]) -> None:
+        """Do what is to be done now; called at least every ``patience_ms``."""
+        if self._workload is not None:
+            send_output(self._channel, self.number, self._workload, ready)
+        try:
+            self._state()
+        except (RingError, Refused) as error:
+            self._fail(str(error))
+
+    def stop(self, reason: str) -> None:
+        """Shut the gate and begin to end. Nothing happens when it is ending already."""
+        if self._reason:
+            return
+        self._reason = reason
+        self._probes.gate.shut()
+        self._missed = self._probes.missed()
+        if self._asked.entries:
+            time.sleep(LAST_PROGRAM_SECONDS)
+            self._in_flight, self._unpaired = self._probes.leftovers()
+        self.kill()
+        self._state = self._detaching
+
+    def kill(self) -> None:
+        """Kill the command; the run then ends as if the command had."""
+        if self._workload is not None:
+            self._workload.kill()
+
+    def counters(self) -> dict[str, int]:
+        """Return COUNTERS as far as rows have been cut."""
+        return cut(self._probes.gate.counters(), self._cut)
+
+    def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
+        """Return the aggregates so far. Raises Refused."""
+        return self._probes.aggregates()
+
+    def _running(self) -> None:
+        self._pump()
+        self._tell_counters()
+        reason = self._why_stop(time.monotonic_ns())
+        if reason:
+            self.stop(reason)
+
+    def _why_stop(self, now: int) -> str:
+        most = self._asked.config["max_rows"]
+        if most and self._probes.gate.rows >= most:
+            return "max-events"
+        if self._workload is not None and self._workload.exit_code is not None:
+            return "while"
+        for end, reason in self._limits:
+            self.patience_ms = max(0, min(self.patience_ms, -(-(end - now) // MS)))
+            if now >= end:
+                return reason
+        return ""
+
+    def _detaching(self) -> None:
+        self._pump()
+        self.patience_ms = 0
+        if self._probes.detach(DETACH_SECONDS):
+            self._state = self._draining
+
+    def _draining(self) -> None:
+        self._pump()
+        self.patience_ms = BUSY_MS if self._sending else 0
+        if not self._sending and not self._probes.ring.waiting:
+            self._finish()
+
+    def _pump(self) -> None:
+        """Send what the ring holds, one piece at a time, until the channel is full."""
+        found = self._sending
+        for _ in range(PIECES):
+            if self._sending or not self._send_piece():
+                break
+            found = True
+            self._channel.flush()
+        self.patience_ms = BUSY_MS if found else min(QUIET_MS, 2 * max(1, self.patience_ms))
+
+    def _send_piece(self) -> bool:
+        """Queue one piece; rows beyond the limit (CPUs raced for the last one) are cut."""
+        most = self._asked.config["max_rows"]
+        ring = self._probes.ring
+        piece = ring.ready(most - self._rows if most and self._rows < most else None)
+        size = len(piece)
+        if not size:
+            piece.release()
+            return False
+        if most and self._rows >= most:
+            piece.release()
+            ring.advance(size)
+            self._cut += size // ring.stride
+            return True
+        self._rows += size // ring.stride
+        self._sending = True
+        self._channel.send_view(wire.DATA, self.number, piece, lambda: self._sent(size))
+        return True
+
+    def _sent(self, size: int) -> None:
+        self._probes.ring.advance(size)
+        self._sending = False
+
+    def _tell_counters(self) -> None:
+        when, last = self._last_counters
+        now = time.monotonic_ns()
+        if now - when < COUNTERS_NS:
+            return
+        counters = self.counters()
+        if counters != last:
+            self._channel.send(wire.LOST, self.number, wire.pack_json(counters))
+        self._last_counters = (now, counters)
+
+    def _fail(self, error: str) -> None:
+        """End a run that cannot go on."""
+        self._error = self._error or error
+        self.stop("error")
+        if not self._sending and self._probes.detach(float("inf")):
+            self._finish()
+
+    def _finish(self) -> None:
+        index, blob = self._probes.aggregates() if self._error is None else ([], b"")
+        counters = self.counters()
+        in_flight = None
+        if self._asked.entries:
+            counters, in_flight, remark = settle(counters, self._in_flight, self._unpaired)
+            self._remark(remark)
+        exit_code = self._close_workload()
+        end = {
+            "reason": self._reason,
+            "counters": counters,
+            "in_flight": in_flight,
+            "missed": self._missed,
+            "workload": None if exit_code is None else {"exit_code": exit_code},
+            "error": self._error,
+            "maps": index,
+        }
+        self._channel.send(wire.END, self.number, wire.pack(end, blob))
+        self._probes.close()
+        self.ended = True
+
+    def _remark(self, text: str) -> None:
+        if text:
+            message = wire.pack_json({"stream": "agent", "text": text})
+            self._channel.send(wire.LOG, self.number, message)
+
+    def _close_workload(self) -> int | None:
+        if self._workload is None:
+            return None
+        send_output(self._channel, self.number, self._workload, set(self.waits_for(True)))
+        self._workload.close()
+        return self._workload.exit_code
+
+    def close(self) -> None:
+        """Undo everything without another word."""
+        self._probes.gate.shut()
+        if self._workload is not None:
+            self._workload.close()
+        self._channel.drop()
+        self._probes.close()
