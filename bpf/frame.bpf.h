@@ -104,7 +104,12 @@ static __always_inline void kp_submit(struct kp_hit *hit, void *record)
 	__sync_fetch_and_add(&kp.gate.rows, 1);
 }
 
-/* Where the stack pointer was at entry, seen from the return: see kretprobe_sp in kernel/facts.py */
+/*
+ * At a return probe the return address has been popped. (Trampolines since 5.16 push a fake one
+ * and correct regs->sp for it: kernel commit 1f6d3a8f5e39.)
+ */
+#define KP_RETURN_SP 8
+
 static __always_inline struct kp_call_key kp_call_key(const struct kp_hit *hit, __u32 site, __u64 sp)
 {
 	return (struct kp_call_key){ .tid = hit->id, .site = site, .sp = sp };

@@ -167,17 +167,13 @@ class Site:
 
 @dataclass(frozen=True)
 class Plan:
-    """A probe with its places known on one kernel; ``build_id`` names that kernel.
-
-    ``return_sp``: bytes by which the stack pointer at a return probe is above that at entry.
-    """
+    """A probe with its places known on one kernel; ``build_id`` names that kernel."""
 
     probe: Probe
     sites: tuple[Site, ...]
     release: str
     build_id: str
     cpus: int
-    return_sp: int = 0
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ int kp_{number}(struct pt_regs *regs)
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, {number}, regs->sp - {plan.return_sp});
+	struct kp_call_key key = kp_call_key(&hit, {number}, regs->sp - KP_RETURN_SP);
 	const struct kp_call *found = bpf_map_lookup_elem(&kp_calls, &key);
 	if (!found)
 		return 0; /* began before the gate was open, or the table was full */
