@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import cache
 from .agent import wire
+from .command import TICK, Command
 from .errors import KpmagicError, TargetError, TargetLost
 from .refusals import to_error
 from .targets.base import Channel, Progress, Target
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 HELLO_PATIENCE = 120.0
-TICK = 0.2  # how often a waiting caller looks whether the target is still there, in s
 
 Output = Callable[[str, str], None]
 """Called with a stream's name (``stdout``, ``stderr``) and some of its text."""
@@ -41,13 +41,20 @@ class Listener(Protocol):
         """Learn that no further frame will come."""
 
 
-class _Reply:
-    """Where a request's answer is put down."""
+class Reply:
+    """Where the answer to request ``number`` is put down."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.done = threading.Event()
         self.message: dict[str, Any] = {}
         self.blob = b""
+
+    def answer(self) -> tuple[dict[str, Any], bytes]:
+        """Return the answer and its blob. Raises what refusals.KINDS says."""
+        if "error" in self.message:
+            raise to_error(self.message["error"])
+        return dict(self.message.get("ok") or {}), self.blob
 
 
 class Connection:
@@ -62,7 +69,7 @@ class Connection:
         self.failure = ""
         self._channel: Channel = target.open_agent()
         self._numbers = itertools.count(1)
-        self._replies: dict[int, _Reply] = {}
+        self._replies: dict[int, Reply] = {}
         self._listeners: dict[int, Listener] = {}
         self._lock = threading.Lock()
         self._send_lock = threading.Lock()
@@ -98,6 +105,12 @@ class Connection:
     def release(self) -> str:
         """The kernel's release, as ``uname -r`` prints it."""
         return str(self.hello.get("release", ""))
+
+    @property
+    def cwd(self) -> str | None:
+        """The directory there in which commands run, None where the target has no opinion."""
+        where = getattr(self.target, "cwd", None)
+        return None if where is None else str(where)
 
     @property
     def cpus(self) -> int:
@@ -164,18 +177,25 @@ class Connection:
 
         Raises what refusals.KINDS says, TargetLost, and TargetError when no answer comes.
         """
-        identity, reply = self.new_number(), _Reply()
-        with self._lock:
-            self._replies[identity] = reply
+        reply = self.ask(word, blob, run=run, **arguments)
         try:
-            self._send(run, wire.pack({"id": identity, "do": word, **arguments}, blob))
             self._wait(reply.done, timeout, f"an answer to {word!r}")
         finally:
-            with self._lock:
-                self._replies.pop(identity, None)
-        if "error" in reply.message:
-            raise to_error(reply.message["error"])
-        return dict(reply.message.get("ok") or {}), reply.blob
+            self.forget_reply(reply)
+        return reply.answer()
+
+    def ask(self, word: str, blob: bytes = b"", *, run: int = 0, **arguments: Any) -> Reply:
+        """Ask the agent without waiting. Raises TargetLost."""
+        reply = Reply(self.new_number())
+        with self._lock:
+            self._replies[reply.number] = reply
+        self._send(run, wire.pack({"id": reply.number, "do": word, **arguments}, blob))
+        return reply
+
+    def forget_reply(self, reply: Reply) -> None:
+        """Nobody waits for this answer any more."""
+        with self._lock:
+            self._replies.pop(reply.number, None)
 
     def read(self, path: str, size: int | None = None) -> bytes:
         """Return a file of the target, or its first ``size`` bytes. Raises TargetError."""
@@ -184,19 +204,13 @@ class Connection:
     def run(self, command: str, on_output: Output | None = None, cwd: str | None = None) -> int:
         """Run the shell ``command`` on the target and return its exit code.
 
-        ``on_output`` is called in the reader's thread. An interrupt kills the command.
+        ``on_output`` is called by the caller's own thread. An interrupt kills the command.
         """
-        number = self.new_number()
-        self.listen(number, _OutputListener(on_output))
-        try:
-            answer, _ = self.request("run", run=number, timeout=None, command=command, cwd=cwd)
-        except BaseException:
-            if self.alive:
-                self.request("kill", run=number)
-            raise
-        finally:
-            self.forget(number)
-        return int(answer["exit_code"])
+        running = Command(self, command, cwd or self.cwd)
+        for stream, text in running.output():
+            if on_output is not None:
+                on_output(stream, text)
+        return running.exit_code
 
     def kernel_log(self) -> list[str]:
         """Return the kernel's log, raw records of /dev/kmsg. Raises TargetError."""
@@ -267,21 +281,6 @@ class Connection:
                 listener = self._listeners.get(frame.run)
             if listener is not None:
                 listener.on_frame(frame)
-
-
-class _OutputListener:
-    """Passes a command's output on."""
-
-    def __init__(self, on_output: Output | None) -> None:
-        self.on_output = on_output
-
-    def on_frame(self, frame: wire.Frame) -> None:
-        if frame.type == wire.LOG and self.on_output is not None:
-            message = wire.unpack_json(frame.payload)
-            self.on_output(str(message.get("stream")), str(message.get("text")))
-
-    def on_lost(self) -> None:
-        """The one who asked is told by its request."""
 
 
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()

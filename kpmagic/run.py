@@ -173,11 +173,10 @@ class Run:
 
     def _request_start(self, life: Life) -> tuple[dict[str, Any], bytes]:
         arguments = start_arguments(self.plan, self.artifact)
-        cwd = getattr(self.connection.target, "cwd", None)
         try:
             return self.connection.request(
                 "start", self.artifact.object, run=life.number, timeout=START_PATIENCE,
-                cwd=None if cwd is None else str(cwd), **arguments,
+                cwd=self.connection.cwd, **arguments,
             )  # fmt: skip
         except VerifierRefusal as refusal:
             from .verifier import explain

@@ -147,6 +147,15 @@ class Session:
         runs[run.name] = run
         return old
 
+    def close(self) -> None:
+        """Stop every run and end the default target."""
+        for run in self.runs():
+            run.stop()
+        self._runs.clear()
+        if self._default is not None:
+            self._default.close()
+            self._default = None
+
     def remove(self, run: Run) -> None:
         """Stop ``run`` and forget it."""
         run.stop()

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""Empties the cache of what is made again in a moment, even while another notebook works."""
+
+from __future__ import annotations
+
+import shutil
+
+from . import cache
+from .view.table import grouped
+
+# kernels are a download, and the precompiled headers are open in every compiler that runs
+REMOVED = ("facts/*", "console/*", "headers/*/objects")
+
+
+def clean_cache() -> str:
+    """Remove compiled objects, kernel facts and console logs; return a sentence about it."""
+    freed = 0
+    home = cache.directory()
+    for path in [found for pattern in REMOVED for found in home.glob(pattern)]:
+        if path.is_dir() and not path.is_symlink():
+            freed += sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+            shutil.rmtree(path)
+        else:
+            freed += path.lstat().st_size
+            path.unlink()
+    return f"freed {grouped(freed >> 10)} KB in {home}; fetched kernels stay"

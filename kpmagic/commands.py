@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""The subcommands of ``%kp``, which ``python -m kpmagic`` has too: one table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .asking import kernels, signature, struct, symbols
+from .errors import CellError, Place
+from .run import Run
+from .session import SANDBOX_OPTIONS, session
+from .stages import STAGES, stage
+from .syntax import suggestion
+from .view.clean import clean, clean_lines
+from .view.table import Table
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """One subcommand: ``function`` takes the words behind it, prints, and may return a value.
+
+    ``raw``: it takes the rest of the line as it is typed. ``shell``: a shell has it too.
+    """
+
+    name: str
+    usage: str
+    help: str
+    function: Callable[[list[str]], Any]
+    raw: bool = False
+    shell: bool = False
+
+
+def run_line(line: str) -> Any:
+    """Do what a ``%kp`` line says. Raises KpmagicError."""
+    name, _, rest = line.strip().partition(" ")
+    if not name:
+        print(overview())
+        return None
+    try:
+        words = [rest] if name in BY_NAME and BY_NAME[name].raw else shlex.split(rest, True)
+    except ValueError as error:
+        place = Place(1, len(f"%kp {line}"), f"%kp {line}")
+        raise CellError(f"{str(error).lower()} on this line", place=place) from None
+    return find(name).function(words)
+
+
+def find(name: str) -> Subcommand:
+    """Return a subcommand. Raises CellError."""
+    if name not in BY_NAME:
+        hint = suggestion(name, BY_NAME) or "%kp alone lists them"
+        raise CellError(f"no subcommand {name!r}", hint=hint)
+    return BY_NAME[name]
+
+
+def overview() -> str:
+    """Return the subcommands, a line each."""
+    width = max(len(each.usage) for each in SUBCOMMANDS)
+    return "\n".join(f"%kp {each.usage:<{width}}  {each.help}" for each in SUBCOMMANDS)
+
+
+def one(words: Sequence[str], usage: str) -> str:
+    """Return the one word there must be. Raises CellError."""
+    if len(words) != 1 or not words[0].strip():
+        raise CellError(f"this is written: {usage}")
+    return words[0]
+
+
+def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return plain words and the values of ``--known VALUE``. Raises CellError."""
+    plain: list[str] = []
+    options: dict[str, str] = {}
+    left = iter(words)
+    for word in left:
+        flag, equals, value = word.partition("=")
+        if not word.startswith("--"):
+            plain.append(word)
+            continue
+        name = flag[2:]
+        if name not in known:
+            near = suggestion(flag, [f"--{each}" for each in known])
+            raise CellError(f"no option {flag!r} here", hint=near)
+        if name in options:
+            raise CellError(f"{flag} is given twice")
+        value = value if equals else next(left, "")
+        if not value:
+            raise CellError(f"{flag} needs a value")
+        options[name] = value
+    return plain, options
+
+
+def target(words: list[str]) -> None:
+    """Print the default target, or choose another."""
+    names, options = options_of(words, SANDBOX_OPTIONS)
+    if not names and not options:
+        now = session.default
+        print(f"{now.name} {now.release}" if now else "sandbox, not started yet")
+        return
+    given: dict[str, Any] = dict(options)
+    if "cpus" in given:
+        if not given["cpus"].isdigit() or int(given["cpus"]) < 1:
+            raise CellError(f"--cpus {given['cpus']}: a whole number of at least 1 is needed")
+        given["cpus"] = int(given["cpus"])
+    name = one(names or ["sandbox"], "%kp target NAME [--kernel V] [--memory 512M] [--cpus 2]")
+    connection = session.use(name, **given)
+    print(f"{connection.name} {connection.release}")
+
+
+def run(words: list[str]) -> int:
+    """Run a command on the target; its output appears as it comes."""
+    command = one(words, "%kp run CMD")
+
+    def show(stream: str, text: str) -> None:
+        print(text, end="", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
+
+    return session.connection().run(command, show)
+
+
+def list_(words: list[str]) -> None:
+    """Print the probes by name."""
+    runs = session.runs()
+    if not runs:
+        print("no probe yet")
+        return
+    rows = [(clean(each.name), each.state, each.stopped_by or "", str(each.stats.rows),
+             each.connection.name) for each in runs]  # fmt: skip
+    print(Table(("name", "state", "stopped by", "rows", "target"), tuple(rows),
+                (False, False, False, True, False)).text())  # fmt: skip
+
+
+def stop(words: list[str]) -> None:
+    """Stop probes; all that run when none is named."""
+    for each in _runs(words):
+        if each.state == "running":
+            each.stop()
+            print(f"{clean(each.name)} stopped, {each.stats.rows} rows")
+
+
+def _runs(names: list[str]) -> list[Run]:
+    return session.runs() if names in ([], ["all"]) else [session.find(name) for name in names]
+
+
+def start(words: list[str]) -> Run:
+    """Start a stopped probe again; its old rows are dropped."""
+    return session.find(one(words, "%kp start NAME")).start()
+
+
+def remove(words: list[str]) -> None:
+    """Stop a probe and forget it."""
+    session.remove(session.find(one(words, "%kp remove NAME")))
+
+
+def show(words: list[str]) -> None:
+    """Print what a probe was made into."""
+    names, options = options_of(words, ("stage",))
+    usage = f"%kp show NAME [--stage {'|'.join(STAGES)}]"
+    print(stage(session.find(one(names, usage)), options.get("stage", "source")))
+
+
+def dmesg(words: list[str]) -> None:
+    """Print the target's kernel log."""
+    if words:
+        raise CellError("%kp dmesg takes nothing")
+    for record in session.connection().kernel_log():
+        # Documentation/ABI/testing/dev-kmsg: priority,sequence,µs,flags;text
+        head, _, text = record.partition(";")
+        fields = head.split(",")
+        stamp = int(fields[2]) / 1e6 if len(fields) > 2 and fields[2].isdigit() else 0.0
+        print(f"[{stamp:12.6f}] {clean(text.splitlines()[0] if text else '')}")
+
+
+def doctor(words: list[str]) -> None:
+    """Print what works here, and the command that mends what does not."""
+    from .doctor import checks
+
+    for check in checks(session.default):
+        print(clean_lines(str(check)))
+
+
+def clean_up(words: list[str]) -> None:
+    """End probes and targets, and drop what the cache can make again at once."""
+    from .cleaning import clean_cache
+
+    session.close()
+    print(clean_cache())
+
+
+SUBCOMMANDS: tuple[Subcommand, ...] = (
+    Subcommand("target", "target [sandbox [--kernel V] [--memory M] [--cpus N]]",
+               "the machine that is probed; shows or changes it", target),
+    Subcommand("run", "run CMD", "run a shell command on the target; returns its exit code", run,
+               raw=True, shell=True),
+    Subcommand("list", "list", "the probes by name", list_),
+    Subcommand("stop", "stop [NAME…|all]", "stop probes", stop),
+    Subcommand("start", "start NAME", "start a stopped probe again; old rows are dropped", start),
+    Subcommand("remove", "remove NAME", "stop a probe and forget it", remove),
+    Subcommand("show", f"show NAME [--stage {'|'.join(STAGES)}]",
+               "what a probe was made into", show),
+    Subcommand("symbols", "symbols GLOB", "functions that can be probed", symbols, shell=True),
+    Subcommand("sig", "sig SYMBOL", "a function's parameters", signature, shell=True),
+    Subcommand("struct", "struct TYPE", "a type's members, with offsets and sizes", struct,
+               shell=True),
+    Subcommand("dmesg", "dmesg", "the target's kernel log", dmesg, shell=True),
+    Subcommand("doctor", "doctor", "what works here, and what mends the rest", doctor, shell=True),
+    Subcommand("kernels", "kernels [fetch VERSION]", "the sandbox's kernels", kernels,
+               shell=True),
+    Subcommand("clean", "clean", "end everything, and empty the cache but for kernels", clean_up,
+               shell=True),
+)  # fmt: skip
+BY_NAME = {each.name: each for each in SUBCOMMANDS}
+

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""The IPython magics: parse the line, call the same functions as everybody, show the card.
+
+Importing this starts nothing; what is heavy is imported by the first magic that needs it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+
+from .errors import CellError
+from .options import help_text
+from .syntax import parse_probe
+
+if TYPE_CHECKING:
+    from .model import Kind, Probe
+    from .run import Run
+    from .view.live import Panel
+
+NONINTERACTIVE = "KPMAGIC_NONINTERACTIVE"
+
+
+@magics_class
+class KpmagicMagics(Magics):
+    """``%%kprobe``, ``%%kretprobe`` and ``%kp``."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self.shown: tuple[int, int] = (-1, -1)
+
+    @no_var_expand
+    @line_cell_magic
+    def kprobe(self, line: str, cell: str | None = None) -> Run:
+        return self._probe("kprobe", line, cell)
+
+    @no_var_expand
+    @line_cell_magic
+    def kretprobe(self, line: str, cell: str | None = None) -> Run:
+        return self._probe("kretprobe", line, cell)
+
+    @no_var_expand
+    @line_magic
+    def kp(self, line: str) -> Any:
+        from .commands import run_line
+
+        panel = self._panel(quiet=True)
+        with _progress(panel):
+            return run_line(line)
+
+    def _probe(self, kind: Kind, line: str, cell: str | None) -> Run:
+        count = self.shell.execution_count
+        asked = parse_probe(kind, line, cell, cell=f"In[{count}]", names=self.shell.user_ns)
+        check_headless(asked, self.shell)
+        quiet = bool(asked.options.quiet or asked.options.out)
+        panel = self._panel(quiet)
+        run = self._start(asked, panel)
+        self.shown = (count, id(run))
+        from .api import blocks
+
+        if blocks(asked) and not asked.options.dry_run:
+            panel.watch(run)
+        else:
+            panel.follow(run)
+        panel.done()
+        return run
+
+    def _start(self, asked: Probe, panel: Panel) -> Run:
+        from .api import start
+        from .session import session
+
+        def bind(run: Run) -> None:
+            if asked.options.out:
+                self.shell.user_ns[asked.options.out] = run
+
+        with _progress(panel):
+            return start(asked, session.connection(asked.options.target or None), bind)
+
+    def _panel(self, quiet: bool) -> Panel:
+        from .view.live import Panel
+
+        return Panel(updates=has_displays(self.shell), quiet=quiet)
+
+    def display(self, run: Run) -> None:
+        """Show a Run that a cell ends with, unless its magic has shown it in this very cell."""
+        if self.shown != (self.shell.execution_count, id(run)):
+            from .view.live import show
+
+            show(run)
+
+
+KpmagicMagics.kprobe.__doc__ = f"""Probe a kernel function, or a place in it, with a little C.
+
+    %%kprobe SPEC… [options]        SPEC: symbol, symbol+offset, module:symbol, 0xaddress
+    emit(a, b = expr);
+
+%kprobe without a body makes a column of every argument. Returns the Run.
+
+{help_text()}
+"""
+KpmagicMagics.kretprobe.__doc__ = f"""Probe a kernel function's return with a few C statements.
+
+    %%kretprobe SYMBOL… [options]
+    emit(retval, latency);          latency in ns; the arguments are those at entry
+
+%kretprobe without a body makes a column of retval, latency and every argument. Returns the Run.
+
+{help_text()}
+"""
+KpmagicMagics.kp.__doc__ = "Everything but probes: %kp alone lists the subcommands."
+
+
+class _progress:
+    """While it is entered, whatever takes long says so in ``panel``."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+
+    def __enter__(self) -> None:
+        from .session import session
+
+        self._before, session.progress = session.progress, self.panel.say
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        from .session import session
+
+        session.progress = self._before
+        if kind is not None or self.panel.quiet:
+            self.panel.done()
+
+
+def has_displays(shell: InteractiveShell) -> bool:
+    """Whether an output can be changed after it was shown: in notebooks, not in terminals."""
+    return getattr(shell, "kernel", None) is not None
+
+
+def is_headless(shell: InteractiveShell) -> bool:
+    """Whether nobody sits there who could interrupt: nbclient and its kin allow no input."""
+    if os.environ.get(NONINTERACTIVE):
+        return True
+    kernel = getattr(shell, "kernel", None)
+    return kernel is not None and not getattr(kernel, "_allow_stdin", True)
+
+
+def check_headless(asked: Probe, shell: InteractiveShell) -> None:
+    """Refuse a probe whose end nobody would bring about. Raises CellError."""
+    chosen = asked.options
+    ends = chosen.duration or chosen.command or chosen.background or chosen.dry_run
+    if not ends and is_headless(shell):
+        raise CellError(
+            "nobody is there to stop this probe: a notebook run without its user needs an end",
+            hint="add --for 5s, --while 'COMMAND', or --bg and %kp stop",
+        )
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """``%load_ext kpmagic``: silent, and nothing starts."""
+    magics = KpmagicMagics(shell)
+    shell.register_magics(magics)
+    if shell.display_formatter is not None:
+        formatter = shell.display_formatter.ipython_display_formatter
+        formatter.for_type_by_name("kpmagic.run", "Run", magics.display)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """``%unload_ext kpmagic``: stop every probe, end the targets, take the magics away."""
+    from .session import session
+
+    session.close()
+    for kind, names in (("line", ("kprobe", "kretprobe", "kp")), ("cell", ("kprobe", "kretprobe"))):
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""One output of a cell that shows progress, then a run's card, and keeps it up to date."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from IPython import display as ipython
+
+from ..run import Run
+from .card import CARD
+from .clean import clean, escape
+
+INTERVAL = 0.25  # s; at most four updates a second
+
+
+class Panel:
+    """Shows what a cell is doing.
+
+    ``updates`` is False where an output cannot be changed once it is shown (a terminal).
+    ``quiet`` shows progress only, and takes it away again.
+    """
+
+    def __init__(self, *, updates: bool, quiet: bool = False) -> None:
+        self.updates = updates
+        self.quiet = quiet
+        self._handle: Any = None
+        self._shown: object = None
+
+    def say(self, text: str) -> None:
+        """Show one line of progress."""
+        if self.updates:
+            grey = f"<span style='opacity:.75'>{escape(text)} …</span>"
+            self._put({"text/plain": f"{clean(text)} …", "text/html": grey})
+        else:
+            print(f"{clean(text)} …")
+
+    def card(self, run: Run) -> None:
+        """Show the card as it is now."""
+        self._shown = _state(run)
+        if not self.quiet:
+            self._put(bundle(run))
+
+    def done(self) -> None:
+        """Take progress away where nothing comes after it."""
+        if self._handle is not None and (self.quiet or self._shown is None):
+            self._put({"text/plain": ""})
+
+    def watch(self, run: Run) -> None:
+        """Wait for the run's end and keep the card up to date; an interrupt ends the run."""
+        try:
+            if self.updates:
+                self.card(run)
+                while not run.wait(INTERVAL):
+                    self._refresh(run)
+            else:
+                run.wait()
+        except KeyboardInterrupt:
+            run.stop("interrupt")
+        self.card(run)
+
+    def follow(self, run: Run) -> None:
+        """Show the card and return; a thread keeps it up to date until the run has ended."""
+        self.card(run)
+        if self.updates and not self.quiet:
+            threading.Thread(target=self._follow, args=(run,), daemon=True).start()
+
+    def _follow(self, run: Run) -> None:
+        # updating a display that has an id reaches the cell it stands in, whatever runs meanwhile
+        while not run.wait(INTERVAL):
+            self._refresh(run)
+        self.card(run)
+
+    def _refresh(self, run: Run) -> None:
+        if self._shown != _state(run):
+            self.card(run)
+
+    def _put(self, data: dict[str, str]) -> None:
+        if self._handle is None:
+            show: Any = ipython.display
+            self._handle = show(data, raw=True, display_id=self.updates or None)
+        else:
+            self._handle.update(data, raw=True)
+
+
+def _state(run: Run) -> tuple[object, ...]:
+    return (run.state, run.stats, run.age > 3.0)
+
+
+def bundle(run: Run) -> dict[str, str]:
+    """Return the card as a notebook wants it."""
+    return {"text/plain": CARD.text(run), "text/html": CARD.html(run)}
+
+
+def show(run: Run) -> None:
+    """Show the card once."""
+    put: Any = ipython.display
+    put(bundle(run), raw=True)
