@@ -8,6 +8,7 @@ from typing import Any
 
 from . import build
 from .connection import Connection
+from .errors import KpmagicError
 from .model import Kind, Probe
 from .resolve import needs_modules, resolve
 from .run import Run
@@ -83,7 +84,11 @@ def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run
         bind(run)
     if asked.options.dry_run:
         return run
-    run.start()
+    try:
+        run.start()
+    except KpmagicError:
+        session.failed(run)
+        raise
     replaced = session.add(run)
     if replaced is not None:
         replaced.stop("replaced")

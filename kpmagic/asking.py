@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Subcommands that ask what a kernel has: symbols, prototypes, types; and what kernels there are."""
+"""Subcommands that ask what a kernel has, and which kernels there are."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 HELLO_PATIENCE = 120.0
+EXCERPT_LINES = 12
 
 Output = Callable[[str, str], None]
 """Called with a stream's name (``stdout``, ``stderr``) and some of its text."""
@@ -229,7 +230,7 @@ class Connection:
         what = f"{self.name} is gone"
         if self.failure:
             what += f": {self.failure}"
-        excerpt = "\n".join(words.splitlines()[-12:])
+        excerpt = "\n".join(words.splitlines()[:EXCERPT_LINES])
         return TargetLost(f"{what}\n{excerpt}" if excerpt else what,
                           hint="the next cell starts a fresh one")  # fmt: skip
 

@@ -212,7 +212,6 @@ CONTRADICTIONS: tuple[tuple[str, str, str], ...] = (
     ("command", "background", "--while blocks, --bg does not"),
     ("pid", "follow", "the command's process has a new number each time"),
     ("show", "quiet", "-q shows nothing"),
-    ("show", "out", "-o shows nothing"),
 )
 # (option, what it needs, what to do)
 NEEDS: tuple[tuple[str, str, str], ...] = (

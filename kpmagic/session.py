@@ -95,6 +95,7 @@ class Session:
         self.progress: Progress = to_stderr
         self._default: Connection | None = None
         self._options: dict[str, Any] = {}
+        self._failed: dict[str, Run] = {}
         self._runs: weakref.WeakKeyDictionary[Connection, dict[str, Run]] = (
             weakref.WeakKeyDictionary()
         )
@@ -131,8 +132,14 @@ class Session:
         """Return the runs by name, of all targets, oldest first."""
         return [run for runs in self._runs.values() for run in runs.values()]
 
+    def failed(self, run: Run) -> None:
+        """Keep a run that did not start, so that ``%kp show`` can say why."""
+        self._failed[run.name] = run
+
     def find(self, name: str) -> Run:
-        """Return the newest run called ``name``. Raises CellError."""
+        """Return the newest run called ``name``, be it one that did not start. Raises CellError."""
+        if name in self._failed:
+            return self._failed[name]
         for run in reversed(self.runs()):
             if run.name == name:
                 return run
@@ -143,6 +150,7 @@ class Session:
     def add(self, run: Run) -> Run | None:
         """Keep ``run`` by its name; return the one it replaces."""
         runs = self._runs.setdefault(run.connection, {})
+        self._failed.pop(run.name, None)
         old = runs.pop(run.name, None)
         runs[run.name] = run
         return old
@@ -152,6 +160,7 @@ class Session:
         for run in self.runs():
             run.stop()
         self._runs.clear()
+        self._failed.clear()
         if self._default is not None:
             self._default.close()
             self._default = None
@@ -159,6 +168,7 @@ class Session:
     def remove(self, run: Run) -> None:
         """Stop ``run`` and forget it."""
         run.stop()
+        self._failed.pop(run.name, None)
         runs = self._runs.get(run.connection, {})
         if runs.get(run.name) is run:
             del runs[run.name]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 OF_RETURNS = ("entries", "unpaired", "in_flight")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stats(Mapping[str, int | None]):
     """``hits == rows + filtered + sampled + dropped`` with one ``emit`` on each path.
 
@@ -33,6 +33,9 @@ class Stats(Mapping[str, int | None]):
     def balanced(self) -> bool:
         """Whether every hit is accounted for as a row or by a reason."""
         return self.hits == self.rows + self.filtered + self.sampled + self.dropped
+
+    def __repr__(self) -> str:
+        return f"Stats({', '.join(f'{name}={self[name]}' for name in self)})"
 
     def __iter__(self) -> Iterator[str]:
         names = [field.name for field in fields(self) if field.name != "is_return"]

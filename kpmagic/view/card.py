@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import KpmagicError
 from ..options import show_size
@@ -11,6 +12,9 @@ from ..run import Run
 from ..stats import Stats
 from .clean import clean, clean_lines, escape
 from .table import Table, of_frame, of_histogram
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUIET_SECONDS = 3.0
 # shown as typed: what ended a run and belongs to an option
@@ -83,13 +87,15 @@ def content(run: Run) -> Content:
 
 def head_line(run: Run) -> str:
     """Return the card's first line (see the interface's section 'What comes back')."""
-    return "  ".join((
-        f"■ {run.name}",
-        state_text(run),
-        f"{run.stats.rows} {'row' if run.stats.rows == 1 else 'rows'}",
-        f"{sum_text(run.stats)}; missed {_known(run.stats.missed)}",
-        f" {run.info['backend']} on {run.info['target']} {run.info['kernel_release']}",
-    ))  # fmt: skip
+    stats = run.stats
+    numbers = [
+        f"{stats.rows} {'row' if stats.rows == 1 else 'rows'}",
+        f"{sum_text(stats)}; missed {_known(stats.missed)}",
+    ]
+    where = f" {run.info['backend']} on {run.info['target']} {run.info['kernel_release']}"
+    return "  ".join([
+        f"■ {run.name}", state_text(run), *([] if run.options.dry_run else numbers), where,
+    ])  # fmt: skip
 
 
 def state_text(run: Run) -> str:
@@ -147,13 +153,22 @@ def _no_hit(run: Run) -> list[str]:
     return [f"no hit: {why}; or the compiler has inlined it at the callers you think of"]
 
 
+def as_hex(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """Return ``frame`` with its pointers as a kernel developer reads them."""
+    pointers = {field.name for layout in run.recording.layouts for field in layout.fields
+                if field.type.kind == "pointer"}  # fmt: skip
+    shown = {name: frame[name].map(lambda value: f"{value:#x}", na_action="ignore")
+             for name in frame.columns if name in pointers}  # fmt: skip
+    return frame.assign(**shown)
+
+
 def tables(run: Run) -> list[Table]:
     """Return the first rows, and every aggregate."""
     found = []
     if run.recording.rows or not run.artifact.source.aggregates:
         frame = run.recording.head(20)
         if len(frame):
-            found.append(of_frame(frame, run.recording.rows))
+            found.append(of_frame(as_hex(frame, run), run.recording.rows))
     try:
         aggregates = run.aggregates
     except KpmagicError:  # the target is just going away: the warnings say so
