@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from kpmagic.errors import TargetError
 
+_LINE = re.compile(rb"([0-9a-f]{1,16}) (\S) (\S+)(?:\t\[([^\]\n]*)\])?")
 _TEXT = b"tTwW"
 # what the kernel itself generates shows as a module that nobody loaded
 _GENERATED = re.compile(rb"^.*\t\[(?:bpf|__builtin__\w+)\]\n", re.MULTILINE)
@@ -45,11 +46,8 @@ class Kallsyms:
 
     def __init__(self, text: bytes, shift: int = 0) -> None:
         """Take ``text`` as the kernel wrote it. Raises TargetError if it is something else."""
-        if not re.match(rb"[0-9a-f]+ \S \S+", text):
-            raise TargetError(
-                f"/proc/kallsyms begins with {text[:20]!r}, not with an address",
-                hint="kpmagic needs a kernel with CONFIG_KALLSYMS; %kp doctor checks the target",
-            )
+        if not _LINE.match(text):
+            raise _bad(text[:40])
         self._text = b"\n" + text.rstrip(b"\n") + b"\n"
         self._shift = shift
 
@@ -108,14 +106,16 @@ class Kallsyms:
     def _positions(self, name: str) -> list[int]:
         """Return where in the text `` NAME`` ends a line, the tab of a module aside."""
         wanted = re.compile(rb" %b(?=[\n\t])" % re.escape(name.encode("utf-8", "replace")))
-        return [m.start() for m in wanted.finditer(self._text)] if name else []
+        return [m.start() for m in wanted.finditer(self._text)] if name and " " not in name else []
 
     def _symbol(self, at: int) -> Symbol:
         """Return the symbol of the line that ``at`` is in."""
         begin, end = self._text.rindex(b"\n", 0, at + 1) + 1, self._text.index(b"\n", at)
-        head, _, tail = self._text[begin:end].decode("utf-8", "replace").partition("\t")
-        address, kind, name = (*head.split(" ", 2), "", "")[:3]
-        return Symbol(name, self._shifted(int(address, 16)), kind, tail.strip("[]"))
+        line = _LINE.match(self._text, begin, end)
+        if line is None:
+            raise _bad(self._text[begin:end])
+        address, kind, name, module = (part.decode("utf-8", "replace") for part in line.groups(b""))
+        return Symbol(name, self._shifted(int(address, 16)), kind, module)
 
     def _shifted(self, address: int) -> int:
         return address + self._shift if address >= _KERNEL_START else address
@@ -165,6 +165,13 @@ def anchor(text: bytes) -> int | None:
     """Return the address of ``_text`` or ``_stext`` (0: hidden), None if ``text`` has neither."""
     found = re.search(rb"^([0-9a-f]+) . _s?text$", text, re.MULTILINE)
     return int(found[1], 16) if found else None
+
+
+def _bad(line: bytes) -> TargetError:
+    return TargetError(
+        f"/proc/kallsyms has {line!r} where an address and a name should be",
+        hint="kpmagic needs a kernel with CONFIG_KALLSYMS; %kp doctor checks the target",
+    )
 
 
 def _hexadecimal(
