@@ -45,7 +45,8 @@ static __always_inline bool kp_unwanted(const struct kp_hit *hit)
 	if (kp_config.cpu >= 0 && bpf_get_smp_processor_id() != kp_config.cpu)
 		return true;
 	if (KP_HAS_COMM(&kp_config)) {
-		char comm[16] __attribute__((aligned(8)));
+		/* the kernel writes up to the NUL only */
+		char comm[16] __attribute__((aligned(8))) = {};
 
 		bpf_get_current_comm(comm, sizeof(comm));
 		if (!KP_SAME_16(comm, &kp_config.comm))

@@ -122,9 +122,10 @@ struct kp_total {
 			       (64 - (width)));                                    \
 	})
 
-#define KP_SAME_16(a, b) \
-	(((const __u64 *)(a))[0] == ((const __u64 *)(b))[0] && \
-	 ((const __u64 *)(a))[1] == ((const __u64 *)(b))[1])
+/* volatile: a constant of .rodata has its value only when the program is loaded */
+#define KP_SAME_16(a, b)                                                                      \
+	(((const volatile __u64 *)(a))[0] == ((const volatile __u64 *)(b))[0] &&              \
+	 ((const volatile __u64 *)(a))[1] == ((const volatile __u64 *)(b))[1])
 
 #define KP_HAS_COMM(config) (((const volatile __u64 *)(config)->comm)[0])
 
