@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""A kernel of forty lines, precompiled: what golden and verifier tests build cells against."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+from elftools.elf.elffile import ELFFile
+
+from kpmagic.compiler.client import Compiler
+from kpmagic.compiler.toolchain import find_clang, headers
+from kpmagic.kernel.btf import Btf
+from kpmagic.model import Kind, Plan, Site
+from kpmagic.syntax import parse_probe
+
+KERNEL = Path(__file__).parent / "golden" / "kernel.c"
+
+
+class TinyKernel:
+    """The kernel's types and a compiler that knows them; ``plan`` makes a cell's plan."""
+
+    def __init__(self, directory: Path) -> None:
+        command = [
+            find_clang().program,
+            "-target",
+            "bpf",
+            "-g",
+            "-O2",
+            "-c",
+            str(KERNEL),
+            "-o",
+            "-",
+        ]
+        object_ = subprocess.run(command, capture_output=True, check=True).stdout
+        section = ELFFile(io.BytesIO(object_)).get_section_by_name(".BTF")
+        self.file = directory / "vmlinux.btf"
+        self.file.write_bytes(section.data())
+        self.btf = Btf(section.data())
+        self.compiler = Compiler(headers(self.file, "tiny", directory))
+
+    def plan(self, kind: Kind, line: str, body: str | None, cell: str = "In[4]") -> Plan:
+        """Return the plan of a cell, as if every symbol it names were there."""
+        probe = parse_probe(kind, line, body, cell=cell)
+        sites = tuple(
+            Site(spec, spec.symbol, spec.offset, 0, self.btf.function(spec.symbol))
+            for spec in probe.specs
+        )
+        return Plan(probe, sites, "0.1-tiny", "tiny", 2)
+
+    @property
+    def facts(self) -> SimpleNamespace:
+        """What `build.build` needs of a kernel's facts."""
+        return SimpleNamespace(btf_file=self.file, build_id="tiny")

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""What clang, and the walk over its tree, refuse: the sentence and the place in the cell."""
+
+from __future__ import annotations
+
+import pytest
+from compiled import TinyKernel
+
+from kpmagic import build
+from kpmagic.errors import BuildError, CellError, KpmagicError
+
+ERROR = type[KpmagicError]
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "error", "at", "message", "hint"),
+    [
+        (
+            "vfs_read",
+            "emit(file->f_pth);",
+            BuildError,
+            (2, 12),
+            "no member named 'f_pth'",
+            "%kp struct",
+        ),
+        (
+            "vfs_read",
+            "int x = 3;\n  emit(é, x);",
+            BuildError,
+            (3, 8),
+            "undeclared",
+            "file, buf, count",
+        ),
+        (
+            "vfs_read",
+            "emit(a = 1,\n  b = nope);",
+            BuildError,
+            (3, 7),
+            "undeclared",
+            "in scope here",
+        ),
+        ("vfs_read", "int x = ;", BuildError, (2, 9), "expected expression", ""),
+        (
+            "vfs_read",
+            'printk("x");',
+            BuildError,
+            (2, 1),
+            "undeclared function",
+            "cannot call kernel",
+        ),
+        ("vfs_read+5", "emit(count);", BuildError, (2, 6), "undeclared", "at its entry only"),
+        (
+            "vfs_read",
+            "file->f_pos = 3;",
+            CellError,
+            (2, 1),
+            "may not write",
+            "variable of your own",
+        ),
+        ("vfs_read", "file->f_pos++;", CellError, (2, 1), "may not write", ""),
+        ("vfs_read", "*pos += 1;", CellError, (2, 1), "may not write", ""),
+        (
+            "vfs_read",
+            "emit(*file);",
+            CellError,
+            (2, 6),
+            "'struct file' is a whole struct",
+            "member",
+        ),
+        ("vfs_read", "emit(a = 1, a = 2);", CellError, (2, 13), "named twice", "my_a"),
+        ("vfs_read", "emit(pid = count);", CellError, (2, 6), "always there", "my_pid"),
+        ("vfs_read", "if (str(buf)) return;", CellError, (2, 5), "only be a column or a key", ""),
+        ("vfs_read", "emit(str(buf, 5000));", CellError, (2, 6), "1 to 1024", ""),
+        ("vfs_read", "count(3);", CellError, (2, 1), "count() takes no value", "by = comm"),
+        ("vfs_read", "sum();", CellError, (2, 1), "sum takes one value", ""),
+        ("vfs_read", "hist(buf);", CellError, (2, 1), "hist needs a number", "cast"),
+        ("vfs_read", "lhist(count, 9, 3, 1);", CellError, (2, 1), "low < high", ""),
+        ("vfs_read", "lhist(count, a, b, c);", BuildError, (2, 14), "undeclared", ""),
+        (
+            "vfs_read",
+            'sum(count, label="x"); avg(count, label="x");',
+            CellError,
+            (2, 24),
+            "two",
+            "label",
+        ),
+        (
+            "vfs_read --where 'nope > 3'",
+            "emit();",
+            BuildError,
+            (1, 19 + 9),
+            "undeclared",
+            "in scope",
+        ),
+    ],
+)
+def test_a_refusal_says_what_where_and_what_now(
+    line: str,
+    body: str,
+    error: ERROR,
+    at: tuple[int, int],
+    message: str,
+    hint: str,
+    tiny: TinyKernel,
+) -> None:
+    with pytest.raises(error) as caught:
+        build.render(tiny.plan("kprobe", line, body), tiny.compiler)
+    place = caught.value.place
+    assert place is not None
+    assert (place.line, place.column, place.cell) == (*at, "In[4]")
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_retval_of_a_void_function_is_not_in_scope(tiny: TinyKernel) -> None:
+    with pytest.raises(BuildError, match="undeclared identifier 'retval'"):
+        build.render(tiny.plan("kretprobe", "nothing", "emit(retval);"), tiny.compiler)
+
+
+def test_a_crash_of_the_code_generator_is_one_sentence_at_a_line(tiny: TinyKernel) -> None:
+    body = "emit(value);\nemit(x = __atomic_load_n((int *)(long)value, 0));"
+    plan = tiny.plan("kprobe", "nothing", body)
+    with pytest.raises(BuildError) as caught:
+        build.compile_source(build.render(plan, tiny.compiler), tiny.compiler, plan.probe)
+    assert "\n" not in caught.value.message
+    assert caught.value.place is not None
+    assert caught.value.place.line == 3
