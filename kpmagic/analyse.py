@@ -11,7 +11,7 @@ from kpmagic.body import Argument, Call, Edit, apply, narrow, place_of, widen
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
 from kpmagic.handler import Add, Analysis, Column, Emit, Form, Handler, Piece
 from kpmagic.marked import FUNCTION, Marked, Section, mark
-from kpmagic.model import CType, Plan, Site
+from kpmagic.model import CType, Plan, Probe, Site
 from kpmagic.names import column_name
 from kpmagic.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope, parameters
 
@@ -40,6 +40,11 @@ def analyse(plan: Plan, compiler: Analyser) -> Analysis:
     return Analysis(plan, tuple(handlers))
 
 
+def define_arguments(probe: Probe) -> list[str]:
+    """Return clang's arguments for the user's ``-D``."""
+    return [f"-D{name}={value}" for name, value in probe.options.defines]
+
+
 def line_form(plan: Plan, site: Site) -> str:
     """Return the body of a probe without one: every argument a column."""
     names = [p.name for p in parameters(plan, site) if p.kind not in ("struct", "union", "float")]
@@ -66,7 +71,7 @@ class _Site:
 
     def handler(self, compiler: Analyser) -> Handler:
         """Return the handler. Raises CellError and BuildError."""
-        defines = [f"-D{name}={value}" for name, value in self.plan.probe.options.defines]
+        defines = define_arguments(self.plan.probe)
         answer = compiler.analyse(widen(self.parsed), FUNCTION, defines)
         self._check(answer)
         self.edits = [Edit(*edit) for edit in answer["edits"]]

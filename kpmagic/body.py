@@ -110,8 +110,8 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
 
 
 def narrow(text: str) -> str:
-    """Return ``text`` with one character for each byte of its UTF-8."""
-    return text.encode("utf-8", errors="surrogatepass").decode("latin-1")
+    """Return ``text`` with one character for each byte of its UTF-8; lone surrogates become ?."""
+    return text.encode("utf-8", errors="replace").decode("latin-1")
 
 
 def widen(text: str) -> str:

@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 from kpmagic import cache
-from kpmagic.analyse import analyse
+from kpmagic.analyse import analyse, define_arguments
 from kpmagic.backends.base import Backend
-from kpmagic.backends.bpf import Bpf
+from kpmagic.backends.bpf import CELL, Bpf
 from kpmagic.compiler.client import Compiler
 from kpmagic.compiler.toolchain import bpf_directory, headers
-from kpmagic.errors import CellError
+from kpmagic.errors import BuildError, CellError, Place
 from kpmagic.kernel.facts import KernelFacts
-from kpmagic.model import Artifact, Plan, Source
+from kpmagic.model import Artifact, Plan, Probe, Source
 
 BACKENDS: dict[str, Backend] = {"bpf": Bpf()}
 
@@ -44,13 +45,12 @@ def build(plan: Plan, facts: KernelFacts) -> Artifact:
     compiler = compiler_for(facts.btf_file, facts.build_id)
     started = time.perf_counter()
     source = render(plan, compiler)
-    defines = [f"-D{name}={value}" for name, value in plan.probe.options.defines]
-    digest = _digest(source, compiler, defines)
+    digest = _digest(source, compiler, plan.probe)
     kept = compiler.headers.directory / "objects" / digest
     object_ = _read(kept)
     if object_ is not None:
         return Artifact(source, object_, compiler.version, 0.0, digest)
-    object_ = compiler.compile(source.text, defines)
+    object_ = compile_source(source, compiler, plan.probe)
     _write(kept, object_)
     return Artifact(source, object_, compiler.version, time.perf_counter() - started, digest)
 
@@ -65,10 +65,39 @@ def render(plan: Plan, compiler: Compiler) -> Source:
     return BACKENDS[name].render(analyse(plan, compiler))
 
 
-def _digest(source: Source, compiler: Compiler, defines: list[str]) -> str:
+def compile_source(source: Source, compiler: Compiler, probe: Probe) -> bytes:
+    """Return the object of rendered source. Raises BuildError at the line of the cell."""
+    try:
+        return compiler.compile(source.text, define_arguments(probe))
+    except BuildError as error:
+        raise _at_the_cell(error, probe) from None
+
+
+def _at_the_cell(error: BuildError, probe: Probe) -> BuildError:
+    """Return what clang's code generator said as one sentence at a line of the cell.
+
+    Its columns are those of the generated text, so only the line is kept.
+    """
+    words = next((line for line in error.message.splitlines() if "error:" in line), error.message)
+    sentence = re.sub(r"^.*?error: (error in backend: )?", "", words)
+    found = re.search(rf"\b{CELL}:(\d+):", error.message)
+    if found is None:
+        return BuildError(sentence, hint=error.hint)
+    line = int(found.group(1))
+    lines = (probe.body or "").split("\n")
+    text = (
+        lines[line - probe.body_line]
+        if probe.body_line <= line < probe.body_line + len(lines)
+        else ""
+    )
+    return BuildError(sentence, hint=error.hint, place=Place(line, 0, text, probe.cell))
+
+
+def _digest(source: Source, compiler: Compiler, probe: Probe) -> str:
     """Name an object by all that it is made from."""
     frame = (bpf_directory() / "frame.bpf.h").read_text()
-    parts = (source.text, frame, *compiler.headers.arguments, compiler.version, *defines)
+    parts = (source.text, frame, *compiler.headers.arguments, compiler.version)
+    parts += tuple(define_arguments(probe))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from kpmagic.model import Artifact, Probe
 
 _INSTRUCTION = re.compile(r"^(\d+): \([0-9a-f]{2}\) ")
 _STATE = re.compile(
-    r"^(?:;|\d+:|R\d+[_ =]|from |\s*$|processed |verification time|stack depth|"
+    r"^(?:;|\d+:|R\d+(?:_\w+)?=|from \d|\s*$|processed |verification time|stack depth|"
     r"func#|Func#|mark_precise|last_idx|regs=|parent |-- BEGIN|-- END|libbpf)"
 )
 _EXT = struct.Struct("<HBBIIIII")  # struct btf_ext_header up to line_info_len
@@ -25,8 +25,8 @@ _HINTS = (
     ("unbounded", "give the loop a constant bound, such as for (int i = 0; i < 16; i++)"),
     ("infinite loop", "give the loop a constant bound, such as for (int i = 0; i < 16; i++)"),
     ("back-edge", "give the loop a constant bound, such as for (int i = 0; i < 16; i++)"),
-    ("too large", "make the body smaller: fewer or shorter loops"),
-    ("too complex", "make the body smaller: fewer or shorter loops"),
+    ("too large", "bound every loop, such as for (int i = 0; i < 16; i++), or make them shorter"),
+    ("too complex", "bound every loop, such as for (int i = 0; i < 16; i++), or make them shorter"),
     ("stack", "a handler has 512 bytes of stack: keep arrays small"),
     ("invalid mem access", "read memory by a member chain (p->a->b) or p[i]; those are made safe"),
 )
@@ -77,7 +77,7 @@ def _line_of(object_: bytes, program: str, instruction: int) -> int:
             continue
         if offset > first + 8 * instruction:
             break
-        if file == CELL:
+        if file.rpartition("/")[2] == CELL:
             best = line
     return best
 
