@@ -158,7 +158,10 @@ def _check_probeable(symbol: Symbol, facts: KernelFacts) -> None:
     known = facts.traceable
     if symbol.module and not facts.modules_read:
         return
-    if known is not None and not known.has(symbol.name, symbol.module):
+    # of several names at one address (__x64_sys_getppid) ftrace lists the first only
+    first = facts.symbols.at(symbol.address)
+    names = {symbol.name} if first is None else {symbol.name, first[0].name}
+    if known is not None and not any(known.has(name, symbol.module) for name in names):
         if facts.symbols.is_init(symbol):
             raise SymbolError(
                 f"{symbol.name!r} is gone: it runs only while the kernel starts (__init)",
