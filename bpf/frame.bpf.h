@@ -94,6 +94,7 @@ static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 site
 	header->cpu = bpf_get_smp_processor_id();
 	header->site = site;
 	header->row = row;
+	__builtin_memset(header->comm, 0, sizeof(header->comm)); /* not every kernel pads */
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 	return header;
 }

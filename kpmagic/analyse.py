@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 
 from kpmagic.aggregations import Aggregations
 from kpmagic.body import Argument, Call, Edit, apply, narrow, place_of, widen
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
-from kpmagic.handler import Add, Analysis, Column, Emit, Form, Handler, Piece
+from kpmagic.handler import Add, Analysis, Column, Emit, Handler, Piece
 from kpmagic.marked import FUNCTION, Marked, Section, mark
 from kpmagic.model import CType, Plan, Probe, Site
 from kpmagic.names import column_name
@@ -159,10 +160,11 @@ class _Site:
         if form in ("kernel_string", "user_string"):
             size = self._string_size(argument, found.get("string_size", ""))
             return Column(name, CType("string", size, name=about["name"]), form, code)
-        return Column(name, self._type(argument, about), self._form(about, form), code)
-
-    def _form(self, about: dict[str, Any], form: Form) -> Form:
-        return form if about["kind"] == "array" else "value"
+        ctype = self._type(argument, about)
+        if ctype.kind == "string" and self._text(argument) not in in_scope(self.plan, self.site):
+            # As a string, with room for the NUL: what is behind one must not tell keys apart.
+            return Column(name, replace(ctype, size=ctype.size + 1), "kernel_string", code)
+        return Column(name, ctype, form if about["kind"] == "array" else "value", code)
 
     def _string_size(self, argument: Argument, text: str) -> int:
         if not text:

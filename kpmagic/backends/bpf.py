@@ -181,7 +181,7 @@ def _locals(plan: Plan, handler: Handler) -> Iterator[str]:
         yield "\t__u64 kp_ts = bpf_ktime_get_ns();"
     for name in used:
         if name == "comm":
-            yield "\tchar comm[16];\n\tbpf_get_current_comm(comm, sizeof(comm));"
+            yield "\tchar comm[16] = {};\n\tbpf_get_current_comm(comm, sizeof(comm));"
             continue
         initial = _INITIAL[name].format(symbol=handler.site.symbol)
         yield f"\tKP_LOCAL {declarations[name]} = {initial};"
