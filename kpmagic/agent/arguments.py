@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 from kpmagic.agent import wire
@@ -51,9 +52,17 @@ def text(message: dict[str, Any], name: str, *, needed: bool = True) -> Any:
     value = message.get(name)
     if value is None and not needed:
         return None
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str) or not _is_passable(value):
         raise Refused("request", f"'{name}' must be text")
     return value
+
+
+def _is_passable(value: str) -> bool:
+    """Whether the kernel can be given it; names of files may hold bytes that are no text."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def number(message: dict[str, Any], name: str, low: int, high: int, default: Any = None) -> Any:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable
 
@@ -16,7 +17,7 @@ def count_in_flight(keys: bytes, symbols: Iterable[str]) -> int:
 
     A running task is taken to be inside: its stack cannot be looked at.
     """
-    names = {name.encode() for name in symbols} | _probed_names()
+    names = {os.fsencode(name) for name in symbols} | _probed_names()
     inside: dict[int, bool] = {}
     count = 0
     for tid, _, _ in KEY.iter_unpack(keys):

@@ -185,7 +185,7 @@ class Object:
         if name not in self.programs:
             raise Refused("load", f"the object has no program '{name}'", program=name)
         options = KprobeOptions(ctypes.sizeof(KprobeOptions), 0, offset, is_return)
-        where = symbol.encode() if symbol is not None else None
+        where = os.fsencode(symbol) if symbol is not None else None
         attach = library().bpf_program__attach_kprobe_opts
         pointer = attach(self.programs[name], where, ctypes.byref(options))
         if not pointer:

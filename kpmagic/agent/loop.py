@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Iterator
 from typing import Any
 
 from kpmagic.agent import arguments, wire
@@ -13,6 +14,17 @@ from kpmagic.agent.refusal import Refused, refused_os
 
 ROOM = 1 << 20  # bytes not sent yet, above which workloads must wait with their output
 IDLE_MS = 200
+PAUSE_MS = 20  # of the notebook, long enough to get ready for a run meanwhile
+
+# What a run needs: slow to come from a cold disk, so it is not left to the first run
+READY = (
+    "ctypes",
+    "mmap",
+    "kpmagic.agent.libbpf",
+    "kpmagic.agent.workload",
+    "kpmagic.agent.probes",
+    "kpmagic.agent.session",
+)
 
 
 class Agent:
@@ -23,6 +35,7 @@ class Agent:
         self.parent = parent
         self.runs: dict[int, Any] = {}
         self.commands: dict[int, Any] = {}
+        self.preparations: Iterator[str] | None = prepare()
 
     def serve(self) -> None:
         """Work until the notebook's side is gone. Raises HangUp."""
@@ -42,13 +55,15 @@ class Agent:
         poll = select.poll()
         events = {self.channel.sink: select.POLLOUT if self.channel.queued else 0}
         events[self.channel.source] = events.get(self.channel.source, 0) | select.POLLIN
-        patience = IDLE_MS
+        patience = IDLE_MS if self.preparations is None else PAUSE_MS
         for owner in [*self.commands.values(), *self.runs.values()]:
             patience = min(patience, owner.patience_ms)
             events.update(dict.fromkeys(owner.waits_for(self.channel.queued < ROOM), select.POLLIN))
         for fd, mask in events.items():
             poll.register(fd, mask)
         answers = dict(poll.poll(patience))
+        if not answers and self.preparations is not None and not next(self.preparations, None):
+            self.preparations = None
         if answers.get(self.channel.sink, 0) & (select.POLLERR | select.POLLNVAL):
             raise HangUp("nobody reads")
         if self.parent is not None and os.getppid() != self.parent:
@@ -113,6 +128,19 @@ class Agent:
             owner.close()
         self.runs.clear()
         self.commands.clear()
+
+
+def prepare() -> Iterator[str]:
+    """Load what the first run needs, a piece at a time."""
+    for name in READY:
+        __import__(name)
+        yield name
+    from kpmagic.agent.libbpf import library
+
+    try:
+        library()
+    except Refused:
+        return  # the run that needs it will say so
 
 
 class Request:

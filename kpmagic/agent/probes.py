@@ -140,5 +140,5 @@ def _config(asked: Start, cgroup: int) -> bytes:
         config["pid"],
         config["cpu"],
         config["sample"],
-        config["comm"].encode()[:15],
+        os.fsencode(config["comm"])[:15],
     )
