@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -189,8 +190,9 @@ class Run:
         """Leave nothing of a start that failed or was interrupted."""
         if isinstance(error, KpmagicError):
             self.failure = error
-        elif self.connection.alive:
-            self.connection.request("stop", run=life.number, reason="interrupt")
+        else:
+            with contextlib.suppress(TargetError):  # it may not have come so far
+                self.connection.request("stop", run=life.number, reason="interrupt")
         life.reason = life.reason or "error"
         life.ended.set()
         self.connection.forget(life.number)

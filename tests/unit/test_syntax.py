@@ -186,12 +186,13 @@ def test_specs(text: str, spec: Spec) -> None:
 @given(st.text(max_size=60))
 def test_any_line_is_a_probe_or_a_cell_error(line: str) -> None:
     try:
-        probe = parse_probe("kprobe", line, None)
+        assert parse_probe("kprobe", line, None).specs
     except CellError as error:
-        assert error.place is not None
-        assert 1 <= error.place.column <= len(error.place.text) + 1
+        place = error.place
     else:
-        assert probe.specs
+        return
+    assert place is not None
+    assert 1 <= place.column <= len(place.text) + 1
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", codec="utf-8")))
