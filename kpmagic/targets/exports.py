@@ -56,6 +56,11 @@ def system() -> list[Export]:
     return found + [Export("mask", str(home), home) for home in sorted(inside)]
 
 
+def modules(release: str, source: Path) -> Export:
+    """Return a kernel's modules where the kernel looks for them."""
+    return Export("plain", f"{Path('/lib').resolve()}/modules/{release}", source)
+
+
 def homes() -> set[Path]:
     """Return the home directories of this machine's people."""
     people = [each for each in pwd.getpwall() if each.pw_uid == 0 or each.pw_uid >= 1000]

@@ -117,6 +117,15 @@ class Guest:
         size = os.fstat(self._messages).st_size
         return os.pread(self._messages, min(size, 4096), 0).decode(errors="replace").strip()
 
+    def processes(self) -> list[int]:
+        """Return the ids of the warden and of QEMU, as far as they run."""
+        warden = self._process.pid
+        try:
+            children = Path(f"/proc/{warden}/task/{warden}/children").read_text()
+        except OSError:
+            return []
+        return [warden, *map(int, children.split())]
+
     def close(self) -> None:
         """End QEMU at once and wait until it is gone."""
         self.port.close()

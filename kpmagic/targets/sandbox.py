@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kpmagic.errors import MissingDependency, TargetError
@@ -43,11 +44,12 @@ class Sandbox:
         self.accelerator: qemu.Accelerator = "tcg"
         self._progress = progress
         self._guest: Guest | None = None
-        folder, self.cwd, self.workdir_note = exports.workdir(workdir or Path.cwd())
-        self._exports = exports.system() + ([folder] if folder else [])
+        self._exports = exports.system()
         if self.kernel.modules is not None:
-            place = f"{_lib()}/modules/{self.kernel.release}"
-            self._exports.append(exports.Export("plain", place, self.kernel.modules))
+            self._exports.append(exports.modules(self.kernel.release, self.kernel.modules))
+        folder, self.cwd, self.workdir_note = exports.workdir(workdir or Path.cwd())
+        if folder is not None:
+            self._exports.append(folder)
 
     @property
     def alive(self) -> bool:
@@ -82,6 +84,10 @@ class Sandbox:
     def last_words(self) -> str:
         """Return what the kernel's console said when it died, or ``""``."""
         return "" if self.console is None else console.last_words(console.text(self.console))
+
+    def processes(self) -> list[int]:
+        """Return the ids of this process, the warden and QEMU, as far as they run."""
+        return [os.getpid(), *(self._guest.processes() if self._guest else [])]
 
     def close(self) -> None:
         """End the virtual machine at once; the console's log stays."""
@@ -128,7 +134,3 @@ class Sandbox:
                 f"no {str(PYTHON)!r}: the sandbox runs the host's programs",
                 hint="sudo apt-get install python3",
             )
-
-
-def _lib() -> str:
-    return str(Path("/lib").resolve())
