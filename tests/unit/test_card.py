@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""The card: its line, its sum, and other people's text in it."""
+
+from __future__ import annotations
+
+import html
+import re
+import struct
+
+import pandas as pd
+import pytest
+from far_end import SIZE, FarEnd, a_run, started
+from hypothesis import given
+from hypothesis import strategies as st
+from records import layout, record
+
+from kpmagic.connection import Connection
+from kpmagic.model import HEADER_SIZE, Aggregate, CType, Field
+from kpmagic.recording import Recording
+from kpmagic.stats import Stats, account
+from kpmagic.view.card import CARD, sum_text
+from kpmagic.view.clean import clean, escape
+from kpmagic.view.table import grouped, of_frame, of_histogram
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x07name",
+    "\u202egpj.exe",
+    "a\u2066b\u200f",
+    "nul\0tab\tline\nreturn\rbell\x07",
+    "\x9b31mC1",
+    "</td></table><img src=x onerror=y>",
+    "&amp;",
+]
+
+
+def finished(*, rows: int = 23, comm: bytes = b"sh", more: dict | None = None, **options):
+    """A run that has ended, of so many rows."""
+
+    def start(end, run, message, blob):
+        started(end, run, message, blob)
+        shape = layout(0, ("n", CType("int", 8)))
+        end.say(4, run, b"".join(record(shape, {"n": n}, size=SIZE, comm=comm)
+                                 for n in range(rows)))  # fmt: skip
+        told = {"counters": {"hits": rows, "rows": rows}, "missed": 0}
+        end.end(run, "while", **(told | (more or {})))
+
+    connection = Connection(FarEnd({"start": start}))
+    connection.wait_for_hello()
+    run = a_run(connection, view=CARD, symbol="kernel_clone", **options).start()
+    assert run.wait(5)
+    return run
+
+
+def seen(markup: str) -> str:
+    """What a reader of HTML sees."""
+    markup = re.sub(r"<style>.*?</style>", "", markup, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]*>", " ", markup))
+
+
+def test_the_line() -> None:
+    assert str(finished(command="ls")).splitlines()[0] == (
+        "■ kernel_clone  stopped (--while)  23 rows  "
+        "hits 23 = rows 23 + filtered 0 + sampled 0 + dropped 0; missed 0   bpf on far 6.1.0-test"
+    )
+
+
+def test_what_is_not_known_is_not_zero() -> None:
+    assert "missed unknown" in str(finished(more={"missed": None}))
+
+
+def test_text_and_html_say_the_same() -> None:
+    run = finished(rows=50, note="do_fork → kernel_clone: renamed", command="ls",
+                   more={"counters": {"hits": 60, "rows": 50, "dropped": 10}})  # fmt: skip
+    words = re.findall(r"[^\s]+", CARD.text(run).replace("! ", ""))
+    assert re.findall(r"[^\s]+", seen(CARD.html(run))) == words
+    assert "do_fork → kernel_clone: renamed" in CARD.text(run)
+    assert "20 of 50 rows" in CARD.text(run)
+    assert "10 rows did not fit into the ring buffer of 8M" in CARD.text(run)
+
+
+def test_thousands() -> None:
+    assert grouped(1893) == "1 893"
+    assert "20 of 1 893 rows" in str(finished(rows=1893))
+    assert "of 20" not in str(finished(rows=20))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names(text: str) -> None:
+    frame = pd.DataFrame({"comm": [text], text: [1]})
+    table = of_frame(frame, 1, caption=text)
+    for line in table.text().splitlines():
+        assert line.isprintable()
+    assert clean(text) in table.text()
+    tags = set(re.findall(r"</?(\w+)", table.html()))
+    assert tags <= {"table", "thead", "tbody", "tr", "th", "td", "caption"}
+
+
+@given(st.text())
+def test_cleaned_text_is_harmless(text: str) -> None:
+    cleaned = clean(text)
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]", cleaned)
+    assert "<" not in escape(text)
+    assert clean(cleaned) == cleaned
+
+
+def test_a_hostile_process_on_a_card() -> None:
+    run = finished(comm=b"<b>\x1b[2Jx")
+    assert "\x1b" not in CARD.text(run)
+    assert "<b>" in CARD.text(run)
+    assert "<b>" not in CARD.html(run)
+    assert run.df()["comm"].tolist()[0] == "<b>\x1b[2Jx"  # data stays as it is
+
+
+def test_the_sum_claims_no_more_than_is_true() -> None:
+    assert sum_text(Stats(hits=5, rows=5)).startswith("hits 5 = rows 5 + filtered 0")
+    assert sum_text(Stats(hits=5, rows=10)) == "hits 5; rows 10, filtered 0, sampled 0, dropped 0"
+    returns = account({"hits": 3, "rows": 3, "entries": 5, "unpaired": 1}, 3, over=True,
+                      is_return=True, in_flight=1)  # fmt: skip
+    assert "entries 5 = hits 3 + unpaired 1 + in flight 1" in sum_text(returns)
+
+
+def test_stats_are_attributes_and_a_mapping() -> None:
+    stats = Stats(hits=2, rows=1, filtered=1, missed=None)
+    assert dict(stats) == {"hits": 2, "rows": 1, "filtered": 1, "sampled": 0, "dropped": 0,
+                           "missed": None}  # fmt: skip
+    assert stats["hits"] == stats.hits == 2
+    with pytest.raises(KeyError):
+        stats["entries"]
+
+
+def test_no_hit_says_why_that_may_be() -> None:
+    text = str(finished(rows=0, follow=True, command="ls"))
+    assert "no hit: it was not called by the command" in text
+
+
+def test_aggregates_on_the_card() -> None:
+    keys = (Field("comm", CType("string", 16), 0),)
+    hist = Aggregate("m", "hist(n, by = comm)", "hist", keys, 24, CType("int", 8, True))
+    key = b"<b>".ljust(16, b"\0")
+    blob = b"".join(key + struct.pack("<iiQq", b, 0, 10 * b, 0) for b in (1, 4))
+    index = [{"map": "m", "key_size": 24, "entries": 2}]
+    run = finished(rows=0, aggregates=(hist,), more={"maps": index, "blob": blob,
+                                                     "counters": {"hits": 50}})  # fmt: skip
+    text = CARD.text(run)
+    assert "hist(n, by = comm)" in text
+    assert re.search(r"<b>\s+\[1, 2\)\s+10  █{8}\n", text)
+    assert re.search(r"<b>\s+\[8, 16\)\s+40  █{30}$", text)
+    assert "&lt;b&gt;" in CARD.html(run)
+
+
+def test_an_empty_histogram() -> None:
+    frame = pd.DataFrame({"low": [], "high": [], "count": []}, dtype="int64")
+    assert "count" in of_histogram(frame, "hist(n)").text()
+
+
+def test_a_lost_target_shows_the_kernels_last_words() -> None:
+    def start(end, run, message, blob):
+        started(end, run, message, blob)
+        end.rows(run, 1)
+        end.words = "BUG: kernel NULL pointer dereference\n<b>RIP</b>"
+        end.hang_up()
+
+    run = a_run(Connection(FarEnd({"start": start})), view=CARD).start()
+    assert run.wait(5)
+    assert "stopped (target-lost)  1 row  " in CARD.text(run)
+    assert "BUG: kernel NULL pointer dereference" in CARD.text(run)
+    assert "&lt;b&gt;RIP" in CARD.html(run)
+
+
+def test_a_dry_run_shows_its_source() -> None:
+    connection = Connection(FarEnd())
+    connection.wait_for_hello()
+    run = a_run(connection, view=CARD, dry_run=True)
+    assert CARD.text(run).splitlines()[0] == "■ vfs_read  dry run   bpf on far 6.1.0-test"
+    assert "int kp_0;" in CARD.text(run)
+    assert run.stopped_by is None
+
+
+def test_only_a_head_when_no_table_is_wanted() -> None:
+    assert len(str(finished(show="none")).splitlines()) == 1
+
+
+def test_pointers_are_hexadecimal() -> None:
+    pointer = layout(0, ("file", CType("pointer", 8)))
+    recording = Recording([pointer], [], HEADER_SIZE + 8)
+    recording.feed(record(pointer, {"file": 0xFFFF888000000000}, size=HEADER_SIZE + 8))
+    run = finished(rows=0)
+    run._life.recording = recording
+    assert "0xffff888000000000" in CARD.text(run)
+    assert run.df()["file"].tolist() == [0xFFFF888000000000]
