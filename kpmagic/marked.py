@@ -77,7 +77,7 @@ def mark(plan: Plan, site: Site, body: str) -> Marked:
         text += where.text + ")) ;\n"
     section = _section(scanned, len(text))
     statements = tuple(call for call in scanned.calls if call.word in STATEMENTS)
-    return Marked(f"{text}{section.text}\n}} }}\n", where, section, statements)
+    return Marked(f"{text}{section.text}\n;}} }}\n", where, section, statements)
 
 
 def _section(body: Body, start: int) -> Section:

@@ -162,7 +162,7 @@ def _handler(plan: Plan, handler: Handler) -> Iterator[str]:
     yield "\tif (kp_sampled_out(kp_hit)) return;\n{"
     yield f'#line {plan.probe.body_line} "{CELL}"'
     yield "".join(bpf_calls.render(piece, handler) for piece in handler.pieces)
-    yield f'}}\n#line 1 "{MAIN}"\n}}\n'
+    yield f';}}\n#line 1 "{MAIN}"\n}}\n'
 
 
 def _arguments(plan: Plan, handler: Handler) -> Iterator[str]:

@@ -22,7 +22,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 {
 #line 2 "cell"
 ({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0, 0); if (kp_r) { kp_r->c_value = (__s32)(value); kp_submit(kp_hit, kp_r); } });
-}
+;}
 #line 1 "handler.bpf.c"
 }
 

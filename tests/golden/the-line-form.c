@@ -51,7 +51,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 {
 #line 2 "cell"
 ({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0, 0); if (kp_r) { kp_r->c_file = (__u64)(file); kp_r->c_buf = (__u64)(buf); kp_r->c_count = (__u64)(count); kp_r->c_pos = (__u64)(pos); kp_r->c_retval = (__s64)(retval); kp_r->c_latency = (__u64)(latency); kp_submit(kp_hit, kp_r); } });
-}
+;}
 #line 1 "handler.bpf.c"
 }
 
