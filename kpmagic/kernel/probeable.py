@@ -59,7 +59,12 @@ class Blacklist:
         )
 
     def has(self, name: str, address: int) -> bool:
-        """Say whether a probe at ``address`` (0: not known) in function ``name`` is refused."""
-        if not address or not self.ranges:
-            return name in self.names
+        """Say whether a probe at ``address`` (0: not known) in function ``name`` is refused.
+
+        What the compiler split off shares its function's lot: within_kprobe_blacklist() of
+        kernel/kprobes.c.
+        """
+        whole, dot, _ = name.partition(".")
+        if not address or not self.ranges or dot:
+            return name in self.names or whole in self.names
         return any(start <= address < end for start, end in self.ranges)

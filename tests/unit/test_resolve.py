@@ -25,6 +25,7 @@ KALLSYMS = b"""\
 0000000000001000 A irq_stack_backing_store
 ffffffff81000000 T _stext
 ffffffff81002000 t do_int3
+ffffffff81003000 t do_int3.cold
 ffffffff810a0a60 T kernel_clone
 ffffffff810dcf60 t finish_task_switch.isra.0
 ffffffff810dd000 t only_part.part.0
@@ -231,6 +232,7 @@ ERRORS: list[tuple[str, Kind, str, str]] = [
         "freed",
     ),
     ("do_int3", "kprobe", "'do_int3' is on the kernel's kprobe blacklist", "without end"),
+    ("do_int3.cold", "kprobe", "'do_int3.cold' is on the kernel's kprobe blacklist", "refuses"),
     ("0xffffffff81002004", "kprobe", "'do_int3' is on the kernel's kprobe blacklist", "refuses"),
     (
         "name_show",
