@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kpmagic.kernel import btf_struct
-from kpmagic.kernel.btf_text import declare, has_name, kind_of, size_of, strip
+from kpmagic.kernel.btf_text import declare, has_name, kind_of, size_of, strip, unqualified
 from kpmagic.kernel.btf_types import Kind, Type, Types, bad
 from kpmagic.model import Function, Parameter
 
@@ -112,11 +112,14 @@ class Btf(Types):
         if variadic:
             rows.pop()
         names = _usable_names([self.string(offset) for offset, _ in rows])
+        # An outermost const says nothing to a caller, and a handler fills its own copy.
+        types = [unqualified(self, i).id for _, i in rows]
         parameters = tuple(
             Parameter(n, declare(self, i, n), i, size_of(self, i), kind_of(self, i))
-            for n, (_, i) in zip(names, rows, strict=True)
+            for n, i in zip(names, types, strict=True)
         )
-        returns, size = declare(self, prototype.value), size_of(self, prototype.value)
+        value = unqualified(self, prototype.value).id
+        returns, size = declare(self, value), size_of(self, value)
         return Function(name, parameters, returns, variadic, size)
 
     def _pointed(self, type_id: int) -> Type:

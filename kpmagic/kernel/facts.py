@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -48,9 +47,10 @@ class KernelFacts:
     def functions(self, pattern: str = "*") -> list[str]:
         """Return the names of functions that can be probed and match a shell pattern, sorted."""
         if self.traceable is None:
-            return self.symbols.matching(re.sub(r"\\[zZ]$", "", fnmatch.translate(pattern)))
-        names = {name for group in self.traceable.by_module.values() for name in group}
-        return sorted(fnmatch.filter(names, pattern))
+            names = self.symbols.functions()
+        else:
+            names = {name for group in self.traceable.by_module.values() for name in group}
+        return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
 
 
 def _has_enumerator(enum: str, name: str) -> Callable[[KernelFacts], bool]:

@@ -87,10 +87,10 @@ class Kallsyms:
         pattern = re.compile(rb" %b(?:\.[\w.]+)(?=[\n\t])" % re.escape(name.encode()))
         return tuple(self._symbol(m.start()) for m in pattern.finditer(self._text))
 
-    def matching(self, pattern: str) -> list[str]:
-        """Return the names of functions that match a regular expression as a whole, sorted."""
-        line = rb"(?<= [tTwW] )(?:%b)(?=[\n\t])" % pattern.encode()
-        return sorted({m[0].decode("utf-8", "replace") for m in re.finditer(line, self._text)})
+    def functions(self) -> set[str]:
+        """Return the names of all functions."""
+        found = re.findall(rb" [tTwW] (\S+)", self._text)
+        return {name.decode("utf-8", "replace") for name in found}
 
     @cached_property
     def modules(self) -> frozenset[str]:

@@ -167,6 +167,7 @@ def test_without_tracefs_all_functions_are_listed(machine: Machine, tmp_path: Pa
     facts = facts_of(machine, tmp_path)
     assert facts.traceable is None
     assert facts.functions("vfs_read?") == ["vfs_readv"]
+    assert facts.functions("vfs_*") == ["vfs_read", "vfs_readv"]
 
 
 @pytest.mark.parametrize("path", ["/sys/kernel/btf/vmlinux", "/proc/kallsyms"])
