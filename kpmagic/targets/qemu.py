@@ -44,6 +44,7 @@ PARAMETERS: dict[str, str] = {
     "8250.nr_uarts=1": "no search for serial ports that are not there",
     "rcupdate.rcu_expedited=1": "detaching a probe waits for RCU",
     "cryptomgr.notests": "0.9 s of self-tests under emulation",
+    "no_timer_check": "on a busy host the check finds QEMU's timer dead, and panics",
     "lpj=4000000": "no calibration of delay loops, which emulation disturbs: 0.3 s",
     "tsc=reliable": "QEMU's is the host's; the HPET costs 1 µs more at each reading",
     "rdinit=/init": "the sandbox's first process",

@@ -67,8 +67,11 @@ class Sandbox:
         files = guest_files.archive(self.kernel, self._exports, self.cwd)
         if acceleration.may_use_kvm() and self._attempt(files, "kvm"):
             return
-        if any(self._attempt(files, "tcg") for _ in range(ATTEMPTS)):
-            return
+        for _ in range(ATTEMPTS):
+            if self._attempt(files, "tcg"):
+                return
+            if not self.last_words():
+                break  # a panic may be bad luck, any other end is not
         raise self._no_boot()
 
     def open_agent(self) -> Port:
