@@ -108,7 +108,7 @@ static __always_inline void kp_submit(struct kp_hit *hit, void *record)
 
 /*
  * At a return probe the return address has been popped. (Trampolines since 5.16 push a fake one
- * and correct regs->sp for it: kernel commit 1f6d3a8f5e39.)
+ * and correct regs->sp for it: kernel commit 1f36839308cf.)
  */
 #define KP_RETURN_SP 8
 

@@ -129,4 +129,6 @@ struct kp_total {
 
 #define KP_HAS_COMM(config) (((const volatile __u64 *)(config)->comm)[0])
 
+#include "members.bpf.h"
+
 #endif

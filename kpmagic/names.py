@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from kpmagic.body import last_names
+from kpmagic.scope import FIXED_COLUMNS
 
 
 def column_name(expression: str, taken: Container[str], number: int) -> str:
@@ -22,6 +23,5 @@ def column_name(expression: str, taken: Container[str], number: int) -> str:
         name = f"{owner}_{name}"
     if name not in taken:
         return name
-    if f"arg_{name}" not in taken:
-        return f"arg_{name}"
-    return f"{name}_{number}"
+    alone = f"arg_{name}" if name in FIXED_COLUMNS else f"{name}_{number}"
+    return alone if alone not in taken else f"{alone}_{number}"

@@ -136,6 +136,9 @@ class Walk:
             return self._wrapped(node, children[0])
         if kind == CursorKind.CALL_EXPR:
             return self._call(node, children)
+        if kind == CursorKind.DECL_STMT and all(c.kind == CursorKind.VAR_DECL for c in children):
+            start = node.extent.start.offset
+            self._openings.append((start, start, "KP_LOCAL "))
         for child in children:
             self.value(child)
         return False
@@ -299,7 +302,7 @@ def unqualified(type_: Type) -> str:
     if real.kind == TypeKind.POINTER:
         for word in ("restrict", "volatile", "const"):
             name = name.removesuffix(word).rstrip()
-        return name
+        return name.replace("(*const)", "(*)").replace("(*volatile)", "(*)")
     words = name.split(" ")
     while words[0] in ("const", "volatile"):
         words.pop(0)

@@ -18,6 +18,8 @@ from kpmagic.errors import BuildError, MissingDependency
 OLDEST = 14
 NEWEST = 19  # the newest whose AST the bindings we depend on know
 
+PRECOMPILED = ("kpmagic.bpf.h", "members.bpf.h")
+
 FLAGS = (
     "-target",
     "bpf",
@@ -122,7 +124,7 @@ def headers(btf_file: Path, build_id: str, cache_directory: Path) -> Headers:
     Raises MissingDependency (clang, bpftool) and BuildError.
     """
     clang = find_clang()
-    ours = (bpf_directory() / "kpmagic.bpf.h").read_bytes()
+    ours = b"".join((bpf_directory() / name).read_bytes() for name in PRECOMPILED)
     mark = hashlib.sha256(repr((clang, FLAGS, str(bpf_directory()))).encode() + ours).hexdigest()
     directory = cache_directory / "headers" / f"{build_id}-{mark[:16]}"
     if not (directory / "kernel.pch").exists():

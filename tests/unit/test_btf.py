@@ -39,7 +39,7 @@ struct forward;
 
 long plain(struct node *node, char *buf, size_t count, loff_t *pos) { return node->color; }
 void nothing(void) {}
-int pointers(const char *const text, volatile int *const *deep, int (*grid)[4]) { return **deep; }
+int pointers(const char *text, volatile int *const *deep, int (*grid)[4]) { return **deep; }
 int calls(int (*fn)(void *, int), compare_t compare, char *(**table)(void)) { return fn(0, 1); }
 int kinds(_Bool yes, enum color color, struct forward *f, enum wide w, signed char small)
 { return yes + color + w + small; }
@@ -75,7 +75,7 @@ def btf(compiled: Path) -> Btf:
         ("nothing", "void nothing(void)"),
         (
             "pointers",
-            "int pointers(const char *const text, volatile int *const *deep, int (*grid)[4])",
+            "int pointers(const char *text, volatile int *const *deep, int (*grid)[4])",
         ),
         (
             "calls",
