@@ -15,37 +15,43 @@ KMSG = "/dev/kmsg"
 KMSG_RECORD = 1 << 13
 
 
-def read_file(path: str) -> bytes:
-    """Return a file's content; procfs and sysfs do not tell sizes. Raises OSError, Refused."""
+MOST = wire.MAX_PAYLOAD - PIECE
+
+
+def read_file(path: str, size: int | None = None) -> bytes:
+    """Return a file, or its first ``size`` bytes. Raises OSError, Refused.
+
+    It is read to its end: procfs and sysfs do not tell sizes.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         if stat.S_ISDIR(mode := os.fstat(fd).st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(mode):
             raise Refused("os", f"{path}: not a regular file", errno=errno.EINVAL)
-        return _read_all(fd, path)
+        return _read(fd, path, MOST + 1 if size is None else size)
     finally:
         os.close(fd)
 
 
-def _read_all(fd: int, path: str) -> bytes:
+def _read(fd: int, path: str, size: int) -> bytes:
     pieces = []
-    room = wire.MAX_PAYLOAD - PIECE
-    while True:
+    while size > 0:
         try:
-            piece = os.read(fd, PIECE)
+            piece = os.read(fd, min(PIECE, size))
         except BlockingIOError:
             break
         except OSError as error:
             error.filename = path
             raise
-        pieces.append(piece)
-        room -= len(piece)
-        if room < 0:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
         if not piece:
             break
-    return b"".join(pieces)
+        pieces.append(piece)
+        size -= len(piece)
+    content = b"".join(pieces)
+    if len(content) > MOST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return content
 
 
 def kernel_log() -> list[str]:

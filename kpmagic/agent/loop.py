@@ -160,9 +160,11 @@ def ping(agent: Agent, request: Request) -> None:
 
 def read(agent: Agent, request: Request) -> None:
     """Send a file."""
-    from kpmagic.agent.files import read_file
+    from kpmagic.agent.files import MOST, read_file
 
-    content = read_file(arguments.text(request.message, "path"))
+    path = arguments.text(request.message, "path")
+    size = arguments.number(request.message, "size", 0, MOST, -1)
+    content = read_file(path, None if size == -1 else size)
     agent.reply(request.run, request.identity, {"size": len(content)}, content)
 
 

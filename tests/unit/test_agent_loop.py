@@ -141,6 +141,8 @@ def test_read_sends_files_whatever_size_they_claim(client: Client, tmp_path: Pat
     assert blob == path.read_bytes()
     client.ask(do="read", path="/proc/version")
     assert client.answer()[1] == Path("/proc/version").read_bytes()
+    client.ask(do="read", path=str(path), size=5)
+    assert client.answer()[1] == path.read_bytes()[:5]
 
 
 @pytest.mark.parametrize(
