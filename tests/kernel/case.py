@@ -8,8 +8,9 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WORDS = ("NAME", "PROBE", "BODY", "EXPECT", "ERROR", "REQUIRES")
-ONCE = ("NAME", "PROBE", "BODY", "ERROR", "REQUIRES")
+WORDS = ("NAME", "PROBE", "BODY", "EXPECT", "ERROR", "REQUIRES", "ONLY")
+ONCE = ("NAME", "PROBE", "BODY", "ERROR", "REQUIRES", "ONLY")
+WAYS = ("function", "magic")
 MAGIC = re.compile(r"(%%|%)(kprobe|kretprobe)\s+(.*)")
 REQUIREMENT = re.compile(r"kernel\s*(>=|<|==)\s*(\d+)\.(\d+)")
 
@@ -26,6 +27,7 @@ class Case:
     expect: tuple[str, ...] = ()
     error: tuple[str, str] | None = None
     requires: str = ""
+    ways: tuple[str, ...] = WAYS
 
     @property
     def cell(self) -> str:
@@ -114,7 +116,15 @@ def _case(paragraph: Paragraph) -> Case:
         expect=tuple(paragraph.said.get("EXPECT", ())),
         error=(name, message.strip()) if name else None,
         requires=paragraph.one("REQUIRES"),
+        ways=_ways(paragraph),
     )
+
+
+def _ways(paragraph: Paragraph) -> tuple[str, ...]:
+    only = paragraph.one("ONLY")
+    if only and only not in WAYS:
+        raise ValueError(f"{paragraph.at}: ONLY is one of {', '.join(WAYS)}")
+    return (only,) if only else WAYS
 
 
 def words(line: str) -> list[str]:

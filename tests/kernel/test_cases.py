@@ -31,8 +31,10 @@ def scope(run: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("way", ways.WAYS)
-@pytest.mark.parametrize("each", CASES, ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    ("each", "way"),
+    [pytest.param(each, way, id=f"{each.name}-as-{way}") for each in CASES for way in each.ways],
+)
 def test_case(each: case.Case, way: str, sandbox: Connection) -> None:
     if not each.fits(sandbox.release):
         pytest.skip(f"{each.at} is for {each.requires}, this is {sandbox.release}")

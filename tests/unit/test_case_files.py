@@ -57,6 +57,7 @@ def test_requires_compares_versions_as_numbers(tmp_path: Path, release: str, fit
         ("NAME x\nPROBE kprobe f\nEXPECT 1\n", "PROBE that is a magic line"),
         ("NAME x\nPROBE %%kprobe f\nEXPECT 1\n", "%% has a BODY"),
         ("NAME x\nPROBE %kprobe f\n", "either EXPECT or ERROR"),
+        ("NAME x\nPROBE %kprobe f\nEXPECT 1\nONLY shell\n", "ONLY is one of function, magic"),
     ],
 )
 def test_mistakes_are_told_with_their_line(tmp_path: Path, text: str, message: str) -> None:
