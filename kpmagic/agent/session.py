@@ -77,6 +77,8 @@ class Session:
 
     def go(self) -> None:
         """Open the gate and let the command go."""
+        if self._workload is not None:
+            self._workload.wait_until_held()
         limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
         now = time.monotonic_ns()
         self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]

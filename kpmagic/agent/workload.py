@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import codecs
 import os
+import select
 import signal
+import time
 
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.refusal import refused_os
 
 # Becomes the command when a line arrives, so that nothing it does before is taken for the
-# command's. $0 is the command's text: never a part of this one's.
-HELD = 'read -r _ && exec /bin/sh -c "$0" </dev/null'
+# command's: that it closes 3 says that it has come so far. $0 is the command's text, never a
+# part of this one's.
+HELD = 'exec 3>&-; read -r _ && exec /bin/sh -c "$0" </dev/null'
+HELD_SECONDS = 5.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 READ_SIZE = 1 << 16
 LAST_READS = 32
@@ -28,7 +32,7 @@ class Workload:
         self.exit_code: int | None = None
         self.cgroup = Cgroup(str(run))
         self._streams: dict[int, _Stream] = {}
-        self._go, self._pidfd, self._pid = -1, -1, 0
+        self._go, self._held, self._pidfd, self._pid = -1, -1, -1, 0
         try:
             self._spawn(command, cwd)
         except OSError as error:
@@ -36,13 +40,13 @@ class Workload:
             raise refused_os(error, "spawn") from None
 
     def _spawn(self, command: str, cwd: str | None) -> None:
-        pipes = [os.pipe(), os.pipe(), os.pipe()]
-        self._go = pipes[0][1]
+        pipes = [os.pipe(), os.pipe(), os.pipe(), os.pipe()]
+        self._go, self._held = pipes[0][1], pipes[3][0]
         self._streams = {
             pipes[1][0]: _Stream("stdout", pipes[1][0]),
             pipes[2][0]: _Stream("stderr", pipes[2][0]),
         }
-        theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
+        theirs = [pipes[0][0], pipes[1][1], pipes[2][1], pipes[3][1]]
         try:
             self._pid = _spawn(command, cwd, theirs)
         finally:
@@ -51,11 +55,23 @@ class Workload:
         self._pidfd = os.pidfd_open(self._pid)
         self.cgroup.add(self._pid)
 
+    def wait_until_held(self) -> None:
+        """Return when the shell has started and sleeps: until then it makes calls of its own."""
+        end = time.monotonic() + HELD_SECONDS
+        poll = select.poll()
+        poll.register(self._held, 0)  # the hang-up is always told
+        poll.poll(HELD_SECONDS * 1000)
+        while not self._sleeps() and time.monotonic() < end:
+            time.sleep(0.001)
+
+    def _sleeps(self) -> bool:
+        with open(f"/proc/{self._pid}/stat", "rb", buffering=0) as file:
+            return file.read(512).rpartition(b") ")[2][:1] in b"SZ"
+
     def release(self) -> None:
         """Let the command go."""
         os.write(self._go, b"\n")
-        os.close(self._go)
-        self._go = -1
+        self._close_pipes()
 
     def waits_for(self, room: bool) -> list[int]:
         """Return the descriptors to poll for reading; no output unless there is ``room``."""
@@ -89,6 +105,12 @@ class Workload:
         os.close(self._pidfd)
         self._pidfd = -1
 
+    def _close_pipes(self) -> None:
+        for fd in (self._go, self._held):
+            if fd >= 0:
+                os.close(fd)
+        self._go = self._held = -1
+
     def _drop(self, fd: int) -> None:
         del self._streams[fd]
         os.close(fd)
@@ -99,9 +121,7 @@ class Workload:
 
     def close(self) -> None:
         """Kill and remove what is left of it."""
-        if self._go >= 0:
-            os.close(self._go)
-            self._go = -1
+        self._close_pipes()
         if self._pidfd >= 0:
             self.kill()
             os.kill(self._pid, signal.SIGKILL)  # in case it is not in the cgroup yet

@@ -199,6 +199,13 @@ def test_rows_end_exactly_at_the_limit(runner: Runner, shells: int) -> None:
     assert run.balances
 
 
+def test_the_shell_that_waits_is_not_counted(runner: Runner) -> None:
+    """It may still be starting when everything is attached."""
+    for _ in range(10):
+        run = runner.entry(command=calls(2))
+        assert run.wait()["counters"]["hits"] == 2
+
+
 @pytest.mark.parametrize(("limit", "reason"), [("for_ns", "for"), ("max_ns", "max-time")])
 def test_time_limits(runner: Runner, limit: str, reason: str) -> None:
     began = time.monotonic()
@@ -241,11 +248,13 @@ def test_output_of_the_command_comes_before_the_end(runner: Runner) -> None:
     ]
 
 
-def test_a_probe_by_address_and_one_behind_the_start(runner: Runner) -> None:
+def test_a_probe_by_address(runner: Runner) -> None:
     symbols = runner.connection.read("/proc/kallsyms").decode()
-    address = next(int(line.split()[0], 16) for line in symbols.splitlines() if SYSCALL in line)
+    lines = [line.split() for line in symbols.splitlines()]
+    address = next(int(words[0], 16) for words in lines if words[2] == SYSCALL)
     run = runner.entry(None, address=address, command=calls(100))
-    assert runner.answer["attached"] == [{"program": "entry", "address": address}]
+    (attached,) = runner.answer["attached"]
+    assert 0 <= attached["address"] - address <= 4  # behind endbr64
     assert run.wait()["counters"]["hits"] == 100
 
 
