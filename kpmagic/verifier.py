@@ -8,6 +8,7 @@ import re
 import struct
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from kpmagic.backends.bpf import CELL
 from kpmagic.errors import Place, VerifierError
@@ -64,7 +65,9 @@ def _line_of(object_: bytes, program: str, instruction: int) -> int:
     own belongs to the entry before it.
     """
     elf = ELFFile(io.BytesIO(object_))
-    symbol = next(iter(elf.get_section_by_name(".symtab").get_symbol_by_name(program) or ()), None)
+    table = elf.get_section_by_name(".symtab")
+    assert isinstance(table, SymbolTableSection)
+    symbol = next(iter(table.get_symbol_by_name(program) or ()), None)
     btf, ext = elf.get_section_by_name(".BTF"), elf.get_section_by_name(".BTF.ext")
     if symbol is None or btf is None or ext is None:
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import select
 import subprocess
 import sys
@@ -125,7 +126,7 @@ class Compiler:
                     f"the compiler took longer than {SECONDS:.0f} s and was stopped",
                     hint="make the body smaller: fewer or shorter loops",
                 )
-            piece = process.stdout.read1(1 << 16)  # type: ignore[union-attr]
+            piece = os.read(process.stdout.fileno(), 1 << 16)
             if not piece:
                 raise _crashed(process)
             self._unread += piece

@@ -298,7 +298,7 @@ def unqualified(type_: Type) -> str:
     real = type_.get_canonical()
     if real.kind == TypeKind.ENUM:
         return "__s32" if describe(real)["signed"] else "__u32"
-    name = real.spelling
+    name = str(real.spelling)
     if real.kind == TypeKind.POINTER:
         for word in ("restrict", "volatile", "const"):
             name = name.removesuffix(word).rstrip()
