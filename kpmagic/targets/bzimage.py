@@ -53,7 +53,10 @@ def unpack(data: bytes) -> bytes:
             try:
                 return unpack_format(data)
             except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as error:
-                raise TargetError(f"damaged {name} data in the kernel: {error}") from None
+                raise TargetError(
+                    f"damaged {name} data in the kernel: {error}",
+                    hint="%kp clean, then fetch the kernel again; or give another file",
+                ) from None
     return data
 
 
@@ -83,4 +86,7 @@ def section(elf: bytes, name: str) -> bytes | None:
         found = ELFFile(io.BytesIO(elf)).get_section_by_name(name)
         return None if found is None else bytes(found.data())
     except (ELFError, struct.error) as error:
-        raise TargetError(f"damaged kernel image: {error}") from None
+        raise TargetError(
+            f"damaged kernel image: {error}",
+            hint="%kp clean, then fetch the kernel again; or give another file",
+        ) from None

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The sandbox's first files, the agent's archive, and the console's log."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kpmagic.targets import commands, console, exports, initramfs
+from kpmagic.targets.archive import agent_archive
+
+
+def unpacked(entries: list[initramfs.Entry], into: Path) -> None:
+    """Unpack an archive with a program that is not ours."""
+    subprocess.run([commands.find("busybox"), "cpio", "-id"], cwd=into, check=True,
+                   input=initramfs.archive(entries), stderr=subprocess.DEVNULL)  # fmt: skip
+
+
+def test_others_read_the_archive(tmp_path: Path) -> None:
+    unpacked([
+        initramfs.file("/a/b/program", b"#!/bin/sh\n", 0o755),
+        initramfs.file("a/empty", b""),
+        initramfs.folder("secret", 0o700),
+        initramfs.link("a/link", "b/program"),
+    ], tmp_path)  # fmt: skip
+    assert (tmp_path / "a/b/program").read_bytes() == b"#!/bin/sh\n"
+    assert os.access(tmp_path / "a/b/program", os.X_OK)
+    assert (tmp_path / "a/empty").read_bytes() == b""
+    assert os.readlink(tmp_path / "a/link") == "b/program"
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o700
+
+
+def test_no_secret_is_in_the_first_files() -> None:
+    entries = list(exports.files())
+    copied = {each.path.removeprefix("image/") for each in entries}
+    assert {"etc/passwd", "etc/hostname", "tmp", "root"} <= copied
+    for path in copied:
+        assert not path.endswith((".key", "shadow", "shadow-"))
+        assert not path.startswith(("etc/ssh", "etc/ssl/private", "root/", "home/", "var/lib/"))
+    for entry in entries:
+        source = Path("/", entry.path.removeprefix("image/"))
+        if stat.S_ISREG(entry.mode) and source.name not in ("hostname", "hosts"):
+            assert source.stat().st_mode & 0o004, source
+
+
+def test_the_agents_archive_runs_and_is_the_same_each_time(tmp_path: Path) -> None:
+    assert agent_archive() == agent_archive()
+    path = tmp_path / "agent.pyz"
+    path.write_bytes(agent_archive())
+    done = subprocess.run([sys.executable, "-I", "-S", path, "-"], stdin=subprocess.DEVNULL,
+                          capture_output=True, timeout=30, check=False)  # fmt: skip
+    assert b'"protocol":' in done.stdout
+
+
+OOPS = """\
+[    5.1] sysrq: Trigger a crash
+[    5.2] BUG: kernel NULL pointer dereference, address: 0000000000000008\r
+[    5.2] \x1b[31mRIP: 0010:handler+0x9\x1b[0m
+[    5.3] Kernel panic - not syncing: Fatal exception
+"""
+
+
+def test_last_words_begin_with_the_first_complaint(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_bytes(OOPS.encode())
+    said = console.last_words(console.text(log)).splitlines()
+    assert said[0].endswith("address: 0000000000000008")
+    assert said[1].endswith("RIP: 0010:handler+0x9")
+    assert len(said) == 3
+    assert console.last_words("all is well\n") == ""
+    assert console.text(tmp_path / "none") == ""
+
+
+def test_the_newest_logs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    made = [console.new("6.1.0-test") for _ in range(console.KEEP + 3)]
+    assert sorted((tmp_path / "console").iterdir()) == sorted(made[-console.KEEP :])
+    assert made[-1].stat().st_mode & 0o077 == 0
