@@ -14,7 +14,10 @@ from typing import Any
 from kpmagic.agent.hello import LIBRARY
 from kpmagic.agent.refusal import Refused
 
-LOG_ROOM = 16 << 20  # bytes for the verifier's words, shared by an object's programs
+LOG_ROOM = 1 << 20  # bytes for the verifier's words, shared by an object's programs
+# kernel/bpf/verifier.c: with BPF_LOG_STATS alone it says what is wrong, and no step of its walk,
+# which may be a million steps long
+SENTENCE, WALK = 4, 1
 
 
 class OpenOptions(ctypes.Structure):
@@ -55,6 +58,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
     "bpf_program__set_log_buf": (c_int, (c_void_p, c_void_p, c_size_t)),
     "bpf_program__attach_kprobe_opts": (c_void_p, (c_void_p, c_char_p, POINTER(KprobeOptions))),
     "bpf_link__fd": (c_int, (c_void_p,)),
@@ -152,7 +156,7 @@ class Object:
             raise Refused("load", f"the object has no map '{name}'")
         return self.maps[name]
 
-    def load(self) -> None:
+    def load(self, log_level: int = SENTENCE) -> None:
         """Have the kernel take it. Raises Refused with the verifier's log when it spoke."""
         room = LOG_ROOM // max(1, len(self.programs)) & ~4095
         logs = mmap.mmap(-1, LOG_ROOM)
@@ -160,6 +164,7 @@ class Object:
         address = ctypes.addressof(base)
         del base
         for number, program in enumerate(self.programs.values()):
+            library().bpf_program__set_log_level(program, log_level)
             library().bpf_program__set_log_buf(program, address + number * room, room)
         result = library().bpf_object__load(self._pointer)
         try:
@@ -171,8 +176,8 @@ class Object:
             logs.close()
 
     def _refuse(self, code: int, logs: mmap.mmap, room: int) -> None:
-        """The program that failed is the one the kernel has said something about."""
-        for number, name in enumerate(self.programs):
+        """The program that failed is the last that the kernel has said something about."""
+        for number, name in reversed(list(enumerate(self.programs))):
             start = number * room
             end = logs.find(b"\0", start, start + room)
             log = logs[start : end if end >= 0 else start + room].decode("utf-8", "replace")

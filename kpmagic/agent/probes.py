@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import Any
@@ -12,7 +13,7 @@ from kpmagic.agent.arguments import Program, Start
 from kpmagic.agent.gate import Gate, gate_size
 from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.leftovers import count_in_flight
-from kpmagic.agent.libbpf import Link, Map, Object
+from kpmagic.agent.libbpf import SENTENCE, WALK, Link, Map, Object
 from kpmagic.agent.maps import read_aggregates, read_keys
 from kpmagic.agent.missed import address_of, count_missed
 from kpmagic.agent.refusal import Refused
@@ -38,24 +39,46 @@ class Probes:
         self._cpus = possible_cpus()
         self._links: list[Link] = []
         self._missed_before: int | None = None
-        self._object = Object(asked.object)
+        self._object = self._loaded(cgroup)
         try:
-            self._object.map(CONFIG_MAP).set_first_bytes(_config(asked, cgroup))
-            self._object.map(RING_MAP).resize(asked.buffer)
-            self._check_maps()
-            self._object.load()
             self.gate = Gate(self._object.map(GATE_MAP).fd, self._cpus)
             self.ring = Ring(self._object.map(RING_MAP).fd, asked.buffer, asked.record)
         except BaseException:
             self._object.close()
             raise
 
-    def _check_maps(self) -> None:
+    def _loaded(self, cgroup: int) -> Object:
+        """Return the object, loaded. Refused by the verifier, it is tried once more for its walk:
+        the steps that led there, when they fit into the log."""
+        try:
+            return self._load(cgroup, SENTENCE)
+        except Refused as refused:
+            if refused.kind != "verifier" or refused.error["errno"] == errno.E2BIG:
+                raise
+            first = refused
+        try:
+            return self._load(cgroup, WALK)
+        except Refused as refused:
+            raise first if refused.error["errno"] == errno.ENOSPC else refused from None
+
+    def _load(self, cgroup: int, log_level: int) -> Object:
+        object_ = Object(self._asked.object)
+        try:
+            object_.map(CONFIG_MAP).set_first_bytes(_config(self._asked, cgroup))
+            object_.map(RING_MAP).resize(self._asked.buffer)
+            self._check_maps(object_)
+            object_.load(log_level)
+        except BaseException:
+            object_.close()
+            raise
+        return object_
+
+    def _check_maps(self, object_: Object) -> None:
         """Refuse an object that does not fit, before anything reads beyond its maps."""
         names = [*self._asked.aggregates, *([self._asked.entries] if self._asked.entries else [])]
         for name in names:
-            self._object.map(name)
-        if self._object.map(GATE_MAP).value_size < gate_size(self._cpus):
+            object_.map(name)
+        if object_.map(GATE_MAP).value_size < gate_size(self._cpus):
             raise Refused("load", f"section '{GATE_MAP}' is too short for {self._cpus} CPUs")
 
     def attach(self) -> list[dict[str, Any]]:
