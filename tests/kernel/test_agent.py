@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import struct
 import subprocess
@@ -347,3 +348,15 @@ def test_runs_beside_each_other(runner: Runner) -> None:
     second = runner.entry("__x64_sys_getpid", command=calls(500).replace("getppid", "getpid"))
     assert first.wait()["counters"]["hits"] == 20_000
     assert second.wait()["counters"]["rows"] == second.records >= 500
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM", "'hang up'"])
+def test_nothing_outlives_an_agent(runner: Runner, end: str) -> None:
+    code = base64.b64encode(runner.objects["entry"]).decode()
+    texts: list[str] = []
+    command = f"/usr/bin/python3 -I -S workloads/killed_agent.py {code} {end}"
+    assert runner.connection.run(command, lambda _, text: texts.append(text)) == 0, texts
+    started, ended = "".join(texts).splitlines()
+    assert started == "started True 2"
+    assert ended.startswith("gone")
+    assert float(ended.split()[1]) < 1
