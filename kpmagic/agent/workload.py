@@ -9,6 +9,7 @@ import select
 import signal
 import time
 
+from kpmagic.agent import fresh
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.refusal import refused_os
 
@@ -164,6 +165,7 @@ def _spawn(command: str, cwd: str | None, pipes: list[int]) -> int:
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(pipes)]
     arguments = ["/bin/sh", "-c", HELD, command]
     environment = {"PATH": PATH, **os.environ}
+    fresh.forget()
     os.chdir(cwd or "/")
     try:
         return os.posix_spawn(

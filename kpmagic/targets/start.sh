@@ -31,6 +31,10 @@ done
 
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export TERM=dumb LANG=C.UTF-8
+while read -r kind _ path; do
+	# the notebook writes there while the sandbox runs: the agent sees to that
+	[ "$kind" = workdir ] && export KPMAGIC_FRESH="$path"
+done </run/kpmagic/exports
 read -r workdir </run/kpmagic/workdir
 cd "$workdir" || cd /tmp
 /usr/bin/python3 -I -S /run/kpmagic/agent.pyz "$port" </dev/null >/dev/console 2>&1

@@ -112,6 +112,16 @@ def test_nothing_reaches_the_host(inside: Connection, folder: Path) -> None:
     assert Path("/usr/bin/true").exists()
 
 
+def test_a_changed_notebook_folder_is_seen(inside: Connection, folder: Path) -> None:
+    assert "later.txt" not in said(inside, "cat later.txt 2>/dev/null; ls")
+    (folder / "later.txt").write_text("first")
+    assert said(inside, "cat later.txt") == "first"
+    (folder / "later.txt").write_text("second, longer")
+    assert said(inside, "cat later.txt") == "second, longer"
+    (folder / "later.txt").unlink()
+    assert said(inside, "ls").split().count("later.txt") == 0
+
+
 def test_home_is_not_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for place in (tmp_path, tmp_path.parent, Path("/"), Path("/etc")):
