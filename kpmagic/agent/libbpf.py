@@ -12,12 +12,15 @@ from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint6
 from typing import Any
 
 from kpmagic.agent.hello import LIBRARY
+from kpmagic.agent.patience import patience
 from kpmagic.agent.refusal import Refused
 
 LOG_ROOM = 1 << 20  # bytes for the verifier's words, shared by an object's programs
 # kernel/bpf/verifier.c: with BPF_LOG_STATS alone it says what is wrong, and no step of its walk,
 # which may be a million steps long
 SENTENCE, WALK = 4, 1
+# The agent serves all runs in one thread; a program that walks in circles may hold it so long.
+VERIFIER_SECONDS = 15.0
 
 
 class OpenOptions(ctypes.Structure):
@@ -166,8 +169,12 @@ class Object:
         for number, program in enumerate(self.programs.values()):
             library().bpf_program__set_log_level(program, log_level)
             library().bpf_program__set_log_buf(program, address + number * room, room)
-        result = library().bpf_object__load(self._pointer)
+        with patience(VERIFIER_SECONDS):
+            result = library().bpf_object__load(self._pointer)
         try:
+            if result == -errno.EAGAIN:
+                log = f"program is too complex: not verified within {VERIFIER_SECONDS:.0f} s"
+                raise refused(errno.E2BIG, "verifier", "the verifier gave up", log=log)
             if result < 0:
                 self._refuse(-result, logs, room)
         finally:

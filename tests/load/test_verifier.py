@@ -147,3 +147,18 @@ def test_a_log_without_instructions_gives_an_error_without_a_place(tiny: TinyKer
     error = explain("", "kp_0", replace(artifact(tiny, plan), object=b""), plan.probe)
     assert error.place is None
     assert error.message == "the kernel's verifier refused the program"
+
+
+def test_the_verifier_gets_no_more_time_than_others_can_spare(
+    tiny: TinyKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpmagic.agent.libbpf.VERIFIER_SECONDS", 0.05)
+    plan = tiny.plan(
+        "kprobe", "nothing", "int i = 0;\nwhile (1) { i += value; if (i == 3) break; }"
+    )
+    made = artifact(tiny, plan)
+    with pytest.raises(Refused) as caught:
+        load(made, SENTENCE)
+    error = explain(caught.value.error["log"], "kp_0", made, plan.probe)
+    assert "too complex" in error.message
+    assert "bound every loop" in error.hint
