@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``getppid.py N [M]``: call getppid() N times; with M, M times on processor 0 and N on 1."""
+"""``getsid.py N [M]``: call getsid() N times; with M, M times on processor 0 and N on 1."""
 
 import os
 import sys
@@ -9,4 +9,4 @@ for cpu, count in enumerate(reversed(calls)):
     if len(calls) > 1:
         os.sched_setaffinity(0, {cpu})
     for _ in range(count):
-        os.getppid()
+        os.getsid(0)
