@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import subprocess
 import zipfile
 from pathlib import Path
 
-from kpmagic import agent
+from kpmagic import agent, cache
 
 MAIN = """\
 import sys
@@ -29,3 +32,38 @@ def agent_archive() -> bytes:
         for name, text in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(name, EPOCH), text)
     return target.getvalue()
+
+
+# Run by the target's own Python: a zip of sources on its input, a zip of bytecode on its output.
+# The 16 bytes before the code are PEP 552's: magic number, "never compare with a source", hash.
+COMPILE = """\
+import io, marshal, sys, zipfile
+from importlib.util import MAGIC_NUMBER
+source = zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read()))
+target = io.BytesIO()
+with zipfile.ZipFile(target, "w") as archive:
+    for info in source.infolist():
+        code = compile(source.read(info), info.filename, "exec", dont_inherit=True)
+        data = MAGIC_NUMBER + b"\\1\\0\\0\\0" + bytes(8) + marshal.dumps(code)
+        archive.writestr(zipfile.ZipInfo(info.filename + "c", info.date_time), data)
+sys.stdout.buffer.write(target.getvalue())
+"""
+
+
+def compiled(archive: bytes, python: Path) -> bytes:
+    """Return the archive as bytecode of that Python: 0.3 s less to import all under emulation.
+
+    Kept in the cache; the sources are returned when that Python cannot compile them.
+    """
+    found = python.stat()
+    key = f"{found.st_ino} {found.st_size} {found.st_mtime_ns}".encode() + archive
+    path = cache.directory("agent") / f"{hashlib.sha256(key).hexdigest()[:16]}.pyz"
+    if not path.exists():
+        done = subprocess.run([str(python), "-I", "-S", "-c", COMPILE], input=archive,
+                              capture_output=True, start_new_session=True, check=False)  # fmt: skip
+        if done.returncode:
+            return archive  # the guest's console will show why
+        draft = path.with_name(f".{path.name}-{os.getpid()}")
+        draft.write_bytes(done.stdout)
+        draft.rename(path)
+    return path.read_bytes()

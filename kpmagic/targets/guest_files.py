@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kpmagic.targets import commands, exports, initramfs, modules, qemu
-from kpmagic.targets.archive import agent_archive
+from kpmagic.targets.archive import agent_archive, compiled
 from kpmagic.targets.exports import Export
 from kpmagic.targets.initramfs import Entry
 from kpmagic.targets.kernels import Kernel
 
 HERE = Path(__file__).parent
+PYTHON = Path("/usr/bin/python3")
 
 
 def archive(kernel: Kernel, exported: Sequence[Export], cwd: str) -> bytes:
@@ -26,7 +27,7 @@ def _program(kernel: Kernel) -> Iterator[Entry]:
     yield initramfs.file("init", (HERE / "init.sh").read_bytes(), 0o755)
     yield initramfs.file("kpmagic/start", (HERE / "start.sh").read_bytes())
     yield initramfs.file("kpmagic/busybox", busybox, 0o755)
-    yield initramfs.file("kpmagic/agent.pyz", agent_archive())
+    yield initramfs.file("kpmagic/agent.pyz", compiled(agent_archive(), PYTHON))
     yield initramfs.folder("kpmagic/modules")
     for number, path in enumerate(modules.to_load(kernel)):
         name = f"kpmagic/modules/{number:02}-{modules.load_name(path)}.ko"

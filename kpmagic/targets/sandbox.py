@@ -15,7 +15,6 @@ from kpmagic.targets.kernels import Kernel
 BOOT_SECONDS = {"tcg": 60.0, "kvm": 20.0}
 SILENT_SECONDS = 1.5
 ATTEMPTS = 2
-PYTHON = Path("/usr/bin/python3")
 
 
 class Sandbox:
@@ -132,8 +131,8 @@ class Sandbox:
     def _require(self) -> None:
         for program in ("qemu-system-x86_64", "busybox", "setpriv"):
             commands.find(program)
-        if not PYTHON.exists():
+        if not guest_files.PYTHON.exists():
             raise MissingDependency(
-                f"no {str(PYTHON)!r}: the sandbox runs the host's programs",
+                f"no {str(guest_files.PYTHON)!r}: the sandbox runs the host's programs",
                 hint="sudo apt-get install python3",
             )

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from kpmagic.targets import commands, console, exports, initramfs
-from kpmagic.targets.archive import agent_archive
+from kpmagic.targets.archive import agent_archive, compiled
 
 
 def unpacked(entries: list[initramfs.Entry], into: Path) -> None:
@@ -55,6 +57,21 @@ def test_the_agents_archive_runs_and_is_the_same_each_time(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-I", "-S", path, "-"], stdin=subprocess.DEVNULL,
                           capture_output=True, timeout=30, check=False)  # fmt: skip
     assert b'"protocol":' in done.stdout
+
+
+def test_the_agents_bytecode_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    python = Path(sys.executable)
+    data = compiled(agent_archive(), python)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert "kpmagic/agent/wire.pyc" in archive.namelist()
+        assert not any(name.endswith(".py") for name in archive.namelist())
+    (kept,) = (tmp_path / "agent").iterdir()
+    done = subprocess.run([python, "-I", "-S", kept, "-"], stdin=subprocess.DEVNULL,
+                          capture_output=True, timeout=30, check=False)  # fmt: skip
+    assert b'"protocol":' in done.stdout
+    assert compiled(agent_archive(), python) == data
+    assert compiled(b"no archive", python) == b"no archive"
 
 
 OOPS = """\
