@@ -22,7 +22,7 @@ PACKAGES = {
 }
 
 # an ordinary user's PATH often lacks these
-SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def find(program: str) -> str:

@@ -81,15 +81,18 @@ class Guest:
         ours, theirs = socket.socketpair()
         self.port = Port(ours)
         initrd = os.memfd_create("initramfs")
+        reading, self._line = os.pipe()
         try:
             with open(initrd, "wb", closefd=False) as image:
                 image.write(files)
-            self._start(initrd, theirs.fileno(), arguments(initrd, theirs.fileno()))
+            self._start(reading, initrd, theirs.fileno(), arguments(initrd, theirs.fileno()))
         except BaseException:
-            self.port.close()
+            os.close(self._line)  # the warden, if it has been started, ends
             os.close(self._messages)
+            self.port.close()
             raise
         finally:
+            os.close(reading)
             os.close(initrd)
             theirs.close()
 
@@ -138,21 +141,14 @@ class Guest:
                 "QEMU does not end", hint=f"end process {self._process.pid} and its child"
             )
 
-    def _start(self, initrd: int, port: int, arguments: list[str]) -> None:
+    def _start(self, line: int, initrd: int, port: int, arguments: list[str]) -> None:
         command = [*commands.bound("qemu-system-x86_64"), *arguments]
         warden = [sys.executable, "-I", "-S", str(WARDEN), str(os.getpid()), f"{initrd},{port}"]
-        reading, self._line = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                [*warden, *command],
-                stdin=reading, stdout=self._messages, stderr=self._messages,
-                pass_fds=[initrd, port], start_new_session=True,
-            )  # fmt: skip
-        except BaseException:
-            os.close(self._line)
-            raise
-        finally:
-            os.close(reading)
+        self._process = subprocess.Popen(
+            [*warden, *command],
+            stdin=line, stdout=self._messages, stderr=self._messages,
+            pass_fds=[initrd, port], start_new_session=True,
+        )  # fmt: skip
         threading.Thread(target=self._reap, name="kpmagic-reaper", daemon=True).start()
 
     def _reap(self) -> None:
