@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -231,8 +232,8 @@ class Connection:
         if self.failure:
             what += f": {self.failure}"
         excerpt = "\n".join(words.splitlines()[:EXCERPT_LINES])
-        return TargetLost(f"{what}\n{excerpt}" if excerpt else what,
-                          hint="the next cell starts a fresh one")  # fmt: skip
+        hint = "the next cell on the default target starts a fresh one"
+        return TargetLost(f"{what}\n{excerpt}" if excerpt else what, hint=hint)
 
     def _send(self, run: int, payload: bytes) -> None:
         if self._gone.is_set():
@@ -289,10 +290,12 @@ _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 def _close_at_exit(connection: Connection) -> None:
     if not _open:
-        atexit.register(_close_all)
+        atexit.register(_close_all, os.getpid())
     _open.add(connection)
 
 
-def _close_all() -> None:
+def _close_all(owner: int) -> None:
+    if os.getpid() != owner:  # a forked child ends: what it inherited is its parent's
+        return
     for connection in list(_open):
         connection.close()

@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
+import far_end
 import pytest
 from far_end import FarEnd, a_run, started, stopped
 
@@ -151,6 +156,30 @@ def test_closing_twice() -> None:
     connection.close()
     connection.close()
     assert end.closed
+
+
+def test_only_the_process_that_made_it_closes_a_connection_at_its_end() -> None:
+    code = """if True:
+        import os, sys
+        from far_end import FarEnd
+        from kpmagic.connection import Connection
+
+        class Told(FarEnd):
+            def close(self):
+                super().close()
+                print("closed by the", "child" if os.getpid() != parent else "parent", flush=True)
+
+        parent = os.getpid()
+        connection = Connection(Told())
+        connection.wait_for_hello()
+        if os.fork() == 0:
+            sys.exit(0)
+        os.wait()
+    """
+    path = os.pathsep.join([str(Path(far_end.__file__).parent), *sys.path])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30,
+                          env=os.environ | {"PYTHONPATH": path}, check=True)  # fmt: skip
+    assert set(done.stdout.splitlines()) == {"closed by the parent"}
 
 
 def test_a_command_tells_its_output_and_code() -> None:
