@@ -41,7 +41,9 @@ def run_line(line: str) -> Any:
         print(overview())
         return None
     try:
-        words = [rest] if name in BY_NAME and BY_NAME[name].raw else shlex.split(rest, True)
+        words = shlex.split(rest, True)
+        if name in BY_NAME and BY_NAME[name].raw and len(words) != 1:
+            words = [rest]  # for a shell of its own; one quoted word is that of --while
     except ValueError as error:
         place = Place(1, len(f"%kp {line}"), f"%kp {line}")
         raise CellError(f"{str(error).lower()} on this line", place=place) from None
