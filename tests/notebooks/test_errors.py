@@ -24,9 +24,9 @@ IN_THE_SANDBOX = {
     ),
     "syntax of C": ("%%kprobe vfs_read --for 1s\nint x = ;\nemit(x);", "BuildError", r":2:9\b"),
     "verifier": (
-        "%%kprobe vfs_read --for 1s\nvolatile int i = 0;\nwhile (1)\n    i++;\nemit(i);",
+        "%%kprobe vfs_read --for 1s\nfor (;;)\n  if (bpf_ktime_get_ns() == 0) break;\nemit(pid);",
         "VerifierError",
-        r"(infinite loop detected|too large)(?s:.*):[34]\b",
+        r"infinite loop detected(?s:.*):[23]\b",
     ),
     "unknown option": ("%kprobe vfs_read --fro 1s", "CellError", "'--fro'(?s:.*)--for"),
     "duplicate option": ("%kprobe vfs_read --for 1s --for 2s", "CellError", "--for"),
@@ -104,7 +104,7 @@ def test_no_kernel_and_no_network(open_notebook: Any, tmp_path: Any) -> None:
     closed = "http://127.0.0.1:9"
     notebook = open_notebook(KPMAGIC_CACHE=str(tmp_path / "cache"), http_proxy=closed,
                              https_proxy=closed)  # fmt: skip
-    check(notebook.fails("%kprobe vfs_read --for 1s"), "TargetError", "6.1")
+    check(notebook.fails("%kprobe vfs_read --for 1s"), "TargetError", "network")
     check(notebook.fails("%kp kernels fetch 6.1"), "TargetError", "(?s:.*)hint")
     left = [path.name for path in (tmp_path / "cache/kernels").iterdir() if path.is_dir()]
     assert left == []
