@@ -30,6 +30,8 @@ class Life:
         self.recording = recording
         self.workload = None if command is None else Workload(command)
         self.counters: dict[str, int] = {}
+        self.losses: list[tuple[int, int, int]] = []
+        self._rows_before = 0
         self.missed: int | None = None
         self.in_flight: int | None = None
         self.reason = ""
@@ -44,7 +46,7 @@ class Life:
             if frame.type == wire.DATA:
                 self.recording.feed(frame.payload)
             elif frame.type == wire.LOST:
-                self.counters = wire.unpack_json(frame.payload)
+                self._on_counters(wire.unpack_json(frame.payload))
             elif frame.type == wire.LOG:
                 self._on_log(wire.unpack_json(frame.payload))
             elif frame.type == wire.END:
@@ -58,6 +60,12 @@ class Life:
             self.reason = "target-lost"
             self.ended.set()
 
+    def _on_counters(self, counters: dict[str, int]) -> None:
+        lost = counters.get("dropped", 0) - self.counters.get("dropped", 0)
+        if lost > 0:
+            self.losses.append((self._rows_before, self.recording.rows, lost))
+        self.counters, self._rows_before = counters, self.recording.rows
+
     def _on_log(self, message: dict[str, Any]) -> None:
         stream, text = message["stream"], str(message["text"])
         if stream == "agent":
@@ -69,7 +77,7 @@ class Life:
     def _on_end(self, message: dict[str, Any], blob: bytes) -> None:
         try:
             self.reason = str(message["reason"])
-            self.counters = message["counters"]
+            self._on_counters(message["counters"])
             self.missed, self.in_flight = message.get("missed"), message.get("in_flight")
             self.error = self.error or str(message.get("error") or "")
             self.maps = (message.get("maps") or [], blob)

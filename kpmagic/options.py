@@ -195,8 +195,8 @@ OPTIONS: tuple[Option, ...] = (
            "SIZE", size, keyword="buffer"),
     Option("--dry-run", "dry_run", "everything but attaching; shows the generated source",
            short="-n", keyword="dry_run"),
-    Option("--show", "show", "what the card shows", "table|none",
-           one_of("table", "none", later=("plot",))),
+    Option("--show", "show", "what the card shows", "table|plot|none",
+           one_of("table", "plot", "none")),
     Option("", "quiet", "show nothing", short="-q"),
 )  # fmt: skip
 

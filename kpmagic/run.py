@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from . import aggregates, options
 from .connection import Connection
@@ -15,6 +15,7 @@ from .life import Life, Workload
 from .model import Artifact, Plan, Program, Site
 from .recording import Recording, site_name
 from .refusals import VerifierRefusal
+from .shown import Shown, View
 from .stats import Stats, account
 
 if TYPE_CHECKING:
@@ -24,17 +25,7 @@ STOP_PATIENCE = 10.0
 START_PATIENCE = 60.0
 
 
-class View(Protocol):
-    """How a run is shown; view/card.py is the one there is."""
-
-    def text(self, run: Run) -> str:
-        """Return the card as text."""
-
-    def html(self, run: Run) -> str:
-        """Return the card as HTML."""
-
-
-class Run:
+class Run(Shown):
     """A probe's run, live or finished; what every probe magic and ``kpmagic.probe`` return.
 
     As a context manager it stops at the end of the block.
@@ -134,6 +125,11 @@ class Run:
     def error(self) -> str:
         """What went wrong while it ran, or ``""``."""
         return self._life.error
+
+    @property
+    def losses(self) -> list[tuple[int, int, int]]:
+        """Each (rows that had arrived before, and after, rows dropped meanwhile)."""
+        return list(self._life.losses)
 
     @property
     def remarks(self) -> list[str]:

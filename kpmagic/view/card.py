@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import KpmagicError
 from ..options import show_size
@@ -49,7 +49,7 @@ class Card:
 
     def text(self, run: Run) -> str:
         """Return the card as text."""
-        card = content(run)
+        card = content(run, tables_for=("table", "plot"))  # text has no plots
         parts = [card.head, *(f"  {note}" for note in card.notes)]
         parts += [f"  ! {warning}" for warning in card.warnings]
         parts += [table.text() for table in card.tables]
@@ -67,6 +67,14 @@ class Card:
         return f"<div class='kp-card'>{STYLE}{''.join(parts)}</div>"
 
 
+    def plot(self, run: Run, kind: str | None, **columns: str) -> Any:
+        """Return a plotly Figure; see Shown.plot."""
+        from .plots import plot
+        from .plots_data import Wanted
+
+        return plot(run, kind, Wanted(**columns))
+
+
 CARD = Card()
 
 
@@ -74,13 +82,13 @@ def _lines(text: str) -> str:
     return "\n".join(escape(line) for line in text.splitlines())
 
 
-def content(run: Run) -> Content:
-    """Return what the card of ``run`` says now."""
+def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
+    """Return what the card of ``run`` says now; tables where --show is one of ``tables_for``."""
     head = clean(head_line(run))
     notes = tuple(clean(note) for note in [run.info["note"]] if note)
     if run.options.dry_run:
         return Content(head, notes, verbatim=run.source)
-    show_tables = run.options.show == "table"
+    show_tables = run.options.show in tables_for
     return Content(head, notes, tuple(map(clean_lines, warnings(run))),
                    tuple(tables(run)) if show_tables else ())  # fmt: skip
 

@@ -11,6 +11,7 @@ from IPython import display as ipython
 from ..run import Run
 from .card import CARD
 from .clean import clean, escape
+from .picture import Picture
 
 INTERVAL = 0.25  # s; at most four updates a second
 
@@ -27,6 +28,7 @@ class Panel:
         self.quiet = quiet
         self._handle: Any = None
         self._shown: object = None
+        self._picture: Picture | None = None
 
     def say(self, text: str) -> None:
         """Show one line of progress."""
@@ -41,6 +43,14 @@ class Panel:
         self._shown = _state(run)
         if not self.quiet:
             self._put(bundle(run))
+            self._plot(run)
+
+    def _plot(self, run: Run) -> None:
+        if run.options.show != "plot" or run.options.dry_run or not self.updates:
+            return
+        if self._picture is None:
+            self._picture = Picture(run)
+        self._picture.show()
 
     def done(self) -> None:
         """Take progress away where nothing comes after it."""

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""What every run has to show itself, live, finished or loaded: thin, and imported when used."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from .errors import CellError
+
+
+class View(Protocol):
+    """How a run is shown; view/card.py is the one there is."""
+
+    def text(self, run: Any) -> str:
+        """Return the card as text."""
+
+    def html(self, run: Any) -> str:
+        """Return the card as HTML."""
+
+    def plot(self, run: Any, kind: str | None, **columns: str) -> Any:
+        """Return a figure of ``kind``, or of the kind that suits the run."""
+
+
+class Shown:
+    """A run that can be looked at through its view."""
+
+    _view: View | None
+
+    def plot(
+        self,
+        kind: str | None = None,
+        column: str = "",
+        *,
+        x: str = "",
+        y: str = "",
+        by: str = "",
+        label: str = "",
+    ) -> Any:
+        """Return a ``plotly.graph_objects.Figure`` of the rows or aggregates so far.
+
+        ``kind`` is rate (rows a second), hist, scatter, heatmap (a column over time) or bars;
+        without it, the kind that suits the run. hist and heatmap are of ``column``, scatter of
+        ``x`` and ``y``; ``by`` names the column whose values are shown apart, ``label`` the
+        aggregate. Raises CellError.
+        """
+        return self._viewer().plot(self, kind, column=column, x=x, y=y, by=by, label=label)
+
+    def _viewer(self) -> View:
+        if self._view is None:
+            raise CellError("this run was made without a view", hint="kpmagic.probe gives it one")
+        return self._view

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""A plot as an output of a cell that follows its run."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from IPython import display as ipython
+
+from ..errors import KpmagicError
+from ..run import Run
+from .card import CARD, tables
+
+PLOTLY = "application/vnd.plotly.v1+json"
+INTERVAL = 1.0  # s; a figure is some 50 kB
+
+
+class Picture:
+    """The plot that suits ``run``, in one output; made in the cell's thread, then by anyone."""
+
+    def __init__(self, run: Run, kind: str | None = None) -> None:
+        self.run = run
+        self.kind = kind
+        self._handle: Any = None
+        self._next = 0.0
+
+    def show(self) -> None:
+        """Show the plot as it is now, unless the last one is too young and others will come."""
+        now = time.monotonic()
+        if now < self._next and self.run.state == "running":
+            return
+        self._next = now + INTERVAL
+        data = bundle(self.run, self.kind)
+        if self._handle is None:
+            show: Any = ipython.display
+            self._handle = show(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
+
+
+def bundle(run: Run, kind: str | None = None) -> dict[str, Any]:
+    """Return a plot as a notebook wants it; tables for a front end that has no plotly."""
+    try:
+        figure = CARD.plot(run, kind)
+    except KpmagicError:  # nothing to plot yet: the card says why
+        return {"text/plain": ""}
+    return {
+        PLOTLY: json.loads(figure.to_json()),
+        "text/html": "".join(table.html() for table in tables(run)),
+        "text/plain": f"a plot of {run.name}",
+    }

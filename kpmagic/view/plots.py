@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""``run.plot``: the kinds of plots, and which of them shows a run best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import plotly.graph_objects as go
+
+from ..errors import CellError
+from ..syntax import suggestion
+from .plots_bars import bars
+from .plots_data import Seen, Wanted, emitted_numbers
+from .plots_hist import hist, histograms
+from .plots_rate import rate
+from .plots_xy import heatmap, scatter
+
+KINDS: dict[str, Callable[[Seen, Wanted], go.Figure]] = {
+    "rate": rate,
+    "hist": hist,
+    "scatter": scatter,
+    "heatmap": heatmap,
+    "bars": bars,
+}
+
+
+def plot(seen: Seen, kind: str | None, wanted: Wanted) -> go.Figure:
+    """Return a figure of ``kind``, or of the kind that shows this run best. Raises CellError."""
+    name = kind or default_kind(seen)
+    if name not in KINDS:
+        hint = suggestion(name, KINDS) or f"there are {', '.join(KINDS)}"
+        raise CellError(f"no kind of plot {name!r}", hint=hint)
+    return KINDS[name](seen, wanted)
+
+
+def default_kind(seen: Seen) -> str:
+    """Return ``hist`` or ``bars`` for aggregates, ``heatmap`` for latencies, otherwise ``rate``."""
+    if histograms(seen):
+        return "hist"
+    if seen.aggregates:
+        return "bars"
+    return "heatmap" if "latency" in emitted_numbers(seen.df()) else "rate"
