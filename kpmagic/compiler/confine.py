@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Lets a process give up everything but reading a few folders (Landlock, resource limits).
+"""Lets a process give up everything but reading, or writing, a few folders (Landlock, limits).
 
 Source: Documentation/userspace-api/landlock.rst, include/uapi/linux/landlock.h. Where the kernel
 has no Landlock the limits alone hold, and `confine` says so.
@@ -19,12 +19,24 @@ _RULE_PATH_BENEATH = 1
 _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _RIGHTS_OF_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+# What a build does to files of its own: write, remove and make files, folders and links; since
+# ABI 2 move them between folders, since ABI 3 truncate them
+_WRITE = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 12
+_WRITE_OF_ABI = {1: _WRITE, 2: _WRITE | 1 << 13, 3: _WRITE | 1 << 13 | 1 << 14}
+_WRITE_FILE = 1 << 1
+_TRUNCATE = 1 << 14
 _TCP = 0b11  # bind and connect
 _SCOPES = 0b11  # abstract unix sockets and signals
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def confine(readable: Iterable[str], *, memory: int, cpu_seconds: int | None) -> bool:
+def confine(
+    readable: Iterable[str],
+    *,
+    memory: int,
+    cpu_seconds: int | None,
+    writable: Iterable[str] = (),
+) -> bool:
     """Confine this process and its children; return whether files and network are closed too.
 
     ``memory`` is bytes of address space; ``cpu_seconds`` None leaves CPU time alone.
@@ -44,6 +56,8 @@ def confine(readable: Iterable[str], *, memory: int, cpu_seconds: int | None) ->
         return False
     for path in readable:
         _allow(libc, ruleset, path)
+    for path in writable:
+        _allow(libc, ruleset, path, _WRITE_OF_ABI[min(abi, max(_WRITE_OF_ABI))])
     restricted = libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0
     os.close(ruleset)
     return bool(restricted)
@@ -61,13 +75,19 @@ def _ruleset(libc: ctypes.CDLL, abi: int) -> int:
     return int(libc.syscall(_CREATE_RULESET, attributes, len(attributes), 0))
 
 
-def _allow(libc: ctypes.CDLL, ruleset: int, path: str) -> None:
-    """Let everything beneath ``path`` be read and executed; a path that is not there is skipped."""
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, more: int = 0) -> None:
+    """Let everything beneath ``path`` be read and executed, and ``more`` be done to it.
+
+    A path that is not there is skipped.
+    """
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
-    rights = _READ if os.path.isdir(path) else _EXECUTE | _READ_FILE
+    if os.path.isdir(path):
+        rights = _READ | more
+    else:
+        rights = _EXECUTE | _READ_FILE | more & (_WRITE_FILE | _TRUNCATE)
     rule = struct.pack("<Qi", rights, fd)
     libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0)
     os.close(fd)

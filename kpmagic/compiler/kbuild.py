@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""Kbuild: C files and a Makefile become a kernel module, in a confined process."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from kpmagic.compiler.kbuild_worker import UNCONFINED
+from kpmagic.errors import BuildError, MissingDependency, NotPermitted
+
+SECONDS = 120.0
+READABLE = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
+INSTALL = "sudo apt-get install gcc make"
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+# what objtool reads to tell a stack overflow from other crashes of its; see targets/kernel_headers
+STACK = ("kpmagic-stack", "7ff000000000-7fffffffe000 rw-p 00000000 00:00 0 [stack]\n")
+NEWEST_GCC, OLDEST_GCC = 20, 8
+# what a kernel's configuration asks of gcc, and the first gcc that can do it
+GCC_OPTIONS = {"CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT": 14}
+
+# hello.c:12:5: error: …, with any folders before it; objtool's and modpost's have other forms
+_DIAGNOSTIC = re.compile(
+    r"^(?:.*/)?(?P<file>[^/:\s]+):(?P<line>\d+):(?:(?P<column>\d+):)? "
+    r"(?P<kind>(?:fatal )?error|warning): (?P<text>.*)$"
+)
+_UNDEFINED = re.compile(r'^ERROR: modpost: (?:GPL-incompatible module )?.*?"(\w+)".* undefined!')
+
+
+@dataclass(frozen=True)
+class Kbuild:
+    """A kernel's build folder, and the gcc to build with."""
+
+    folder: Path
+    gcc: str
+    version: str
+
+    @property
+    def settings(self) -> list[str]:
+        """Make's variables: the compiler, and what of the configuration it cannot do."""
+        major = int(self.version.partition(".")[0] or 0)
+        missing = [f"{name}=" for name, first in GCC_OPTIONS.items() if major < first]
+        # older than the kernel's own compiler, it warns of attributes in the kernel's headers
+        quiet = ["KCFLAGS=-Wno-attributes"] if missing else []
+        # types of the module itself need pahole, and nobody asks for them
+        return [f"CC={self.gcc}", f"HOSTCC={self.gcc}", "CROSS_COMPILE=",
+                "CONFIG_DEBUG_INFO_BTF_MODULES=", *missing, *quiet]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """What gcc said of a place: 1-based ``line`` of ``file``; ``column`` 0 when not known."""
+
+    file: str
+    line: int
+    column: int
+    is_error: bool
+    text: str
+
+
+class KbuildFailed(BuildError):
+    """Kbuild ended with an error; ``log`` is all it said."""
+
+    def __init__(self, message: str, log: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.log = log
+
+
+@dataclass(frozen=True)
+class Built:
+    """A module as ``insmod`` takes it, and all that Kbuild said."""
+
+    object: bytes
+    log: str
+
+
+@cache
+def find_gcc(wanted: str) -> tuple[str, str]:
+    """Return the path and version of a gcc, best that of the major version ``wanted``.
+
+    Raises MissingDependency.
+    """
+    majors = range(NEWEST_GCC, OLDEST_GCC - 1, -1)
+    for name in (f"gcc-{wanted}", "gcc", *(f"gcc-{major}" for major in majors)):
+        found = shutil.which(name, path=PATH)
+        if found is not None:
+            done = subprocess.run([found, "-dumpfullversion"], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, check=False)  # fmt: skip
+            return found, done.stdout.strip()
+    raise MissingDependency("no gcc to build a kernel module with", hint=INSTALL)
+
+
+def kbuild_in(folder: Path) -> Kbuild:
+    """Return Kbuild in a kernel's build folder. Raises MissingDependency."""
+    for program, package in (("make", "make"), ("ld", "binutils")):
+        if shutil.which(program, path=PATH) is None:
+            raise MissingDependency(f"{program!r} is not installed: Kbuild needs it",
+                                    hint=f"sudo apt-get install {package}")  # fmt: skip
+    try:
+        config = (folder / "include/config/auto.conf").read_text()
+    except OSError:
+        config = ""
+    match = re.search(r"CONFIG_GCC_VERSION=(\d+)", config)
+    program, version = find_gcc(str(int(match[1]) // 10000) if match else "")
+    return Kbuild(folder, program, version)
+
+
+def build(kbuild: Kbuild, name: str, files: Mapping[str, str], readable: list[Path]) -> Built:
+    """Return the module ``name`` made of ``files`` (name → text), one of them a Makefile.
+
+    ``readable`` are folders besides the system's that the compiler may read.
+    Raises BuildError, NotPermitted.
+    """
+    work = Path(tempfile.mkdtemp(prefix="kpmagic-kbuild-"))
+    try:
+        for file, text in files.items():
+            (work / file).write_bytes(text.encode("utf-8", errors="surrogatepass"))
+        (work / STACK[0]).write_text(STACK[1])
+        code, log = _make(kbuild, work, readable)
+        log = log.replace(f"{work}/", "")
+        if code == UNCONFINED:
+            raise NotPermitted(
+                "a module is not compiled as root here: this kernel has no Landlock, so nothing "
+                "would keep the compiler from reading root's files",
+                hint="run the notebook as an ordinary user",
+            )
+        if code:
+            raise KbuildFailed(last_words(log), log)
+        return Built((work / f"{name}.ko").read_bytes(), log)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _make(kbuild: Kbuild, work: Path, readable: list[Path]) -> tuple[int, str]:
+    """Run make; return its exit code and what it said. Raises BuildError when it takes too long."""
+    make = shutil.which("make", path=PATH) or "make"
+    command = [
+        sys.executable, "-I", "-m", "kpmagic.compiler.kbuild_worker",
+        str(work), *READABLE, *map(str, [kbuild.folder.parents[2], *readable]), "--",
+        make, "-s", "-C", str(kbuild.folder), f"M={work}", *kbuild.settings, "modules",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
+        env={"PATH": PATH, "LC_ALL": "C", "TMPDIR": str(work)},
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=SECONDS)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise BuildError(f"Kbuild took longer than {SECONDS:.0f} s and was stopped") from None
+        raise
+    return process.returncode, output.decode("utf-8", errors="replace")
+
+
+def diagnostics(log: str) -> list[Diagnostic]:
+    """Return what gcc said of places, errors first."""
+    found = [Diagnostic(match["file"], int(match["line"]), int(match["column"] or 0),
+                        "error" in match["kind"], match["text"])
+             for match in map(_DIAGNOSTIC.match, log.splitlines()) if match]  # fmt: skip
+    return sorted(found, key=lambda each: not each.is_error)
+
+
+def last_words(log: str) -> str:
+    """Return the last thing said before make repeats that it failed."""
+    lines = [line for line in log.splitlines() if line.strip() and not line.startswith("make")]
+    return lines[-1].strip() if lines else "Kbuild failed and said nothing"
+
+
+def undefined(log: str) -> list[str]:
+    """Return the names that modpost found nowhere."""
+    return [match[1] for match in map(_UNDEFINED.match, log.splitlines()) if match]
