@@ -82,7 +82,7 @@ def test_relocated_makefiles_and_programs_name_their_place(tmp_path: Path) -> No
 
 def test_headers_of_another_kernel_are_refused(tmp_path: Path) -> None:
     unpacked(tmp_path)
-    with pytest.raises(TargetError, match="headers in .* are not those of"):
+    with pytest.raises(TargetError, match="are not those of kernel"):
         kernel_headers.build_folder(tmp_path, "6.1.0-49-amd64")
 
 
