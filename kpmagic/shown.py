@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .errors import CellError
+
+if TYPE_CHECKING:
+    from .seen import Seen
 
 
 class View(Protocol):
@@ -19,6 +23,9 @@ class View(Protocol):
 
     def plot(self, run: Any, kind: str | None, **columns: str) -> Any:
         """Return a figure of ``kind``, or of the kind that suits the run."""
+
+    def flame(self, run: Any, **chosen: str) -> Any:
+        """Return an icicle of the run's stacks."""
 
 
 class Shown:
@@ -44,6 +51,24 @@ class Shown:
         aggregate. Raises CellError.
         """
         return self._viewer().plot(self, kind, column=column, x=x, y=y, by=by, label=label)
+
+    def flame(self, column: str = "", *, value: str = "", label: str = "") -> Any:
+        """Return an icicle of the stacks in the rows or aggregates, as a plotly Figure.
+
+        ``column`` holds the stacks; they are weighed by rows, by the sum of the column
+        ``value``, or as the aggregate ``label`` was. Raises CellError.
+        """
+        return self._viewer().flame(self, column=column, value=value, label=label)
+
+    def export(self, format: str, path: str | Path) -> Path:
+        """Write the run to ``path`` and return it.
+
+        ``format`` is csv (rows), folded or speedscope (stacks), or perfetto (rows, as slices).
+        Raises CellError, RecordingError.
+        """
+        from .export import export
+
+        return export(cast("Seen", self), format, path)
 
     def _viewer(self) -> View:
         if self._view is None:

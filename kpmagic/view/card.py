@@ -74,6 +74,12 @@ class Card:
 
         return plot(run, kind, Wanted(**columns))
 
+    def flame(self, run: Run, **chosen: str) -> Any:
+        """Return a plotly Figure; see Shown.flame."""
+        from .flame import flame
+
+        return flame(run, **chosen)
+
 
 CARD = Card()
 

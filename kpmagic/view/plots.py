@@ -8,9 +8,10 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 
 from ..errors import CellError
+from ..seen import Seen
 from ..syntax import suggestion
 from .plots_bars import bars
-from .plots_data import Seen, Wanted, emitted_numbers
+from .plots_data import Wanted, emitted_numbers
 from .plots_hist import hist, histograms
 from .plots_rate import rate
 from .plots_xy import heatmap, scatter

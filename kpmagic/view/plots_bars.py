@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..columns import Array
-from .plots_data import FIXED, Seen, Wanted, find, is_number, numbers, rows
+from ..seen import Seen, find, is_number, numbers, rows
+from .plots_data import FIXED, Wanted
 from .plots_figure import figure
 from .plots_hist import chosen
 from .plots_units import is_ns, label, scale_of_ns, titled

@@ -1,44 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""What a plot takes from a run: its columns, checked, and no more points than a reader can see."""
+"""What a plot takes from a run: its columns and keys, and no more points than a reader can see."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..columns import Array
 from ..errors import CellError
-from ..stats import Stats
-from ..syntax import suggestion
+from ..seen import find, is_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 2000  # points of a trace
 FIXED = ("time", "cpu", "pid", "tid", "comm", "probe")
-
-
-class Seen(Protocol):
-    """What can be plotted: a Run, live, finished or loaded."""
-
-    @property
-    def name(self) -> str:
-        """The probe's name."""
-
-    @property
-    def aggregates(self) -> Mapping[str, pd.DataFrame]:
-        """Label → table."""
-
-    @property
-    def stats(self) -> Stats:
-        """The numbers."""
-
-    def df(self, engine: str = "pandas") -> Any:
-        """Return the rows."""
 
 
 @dataclass(frozen=True)
@@ -55,51 +34,6 @@ class Wanted:
     def value(self) -> str:
         """The one column of the kinds that have one."""
         return self.column or self.y or self.x
-
-
-def rows(seen: Seen) -> pd.DataFrame:
-    """Return the rows. Raises CellError when there is none."""
-    frame: pd.DataFrame = seen.df()
-    if len(frame):
-        return frame
-    if seen.aggregates:
-        hint = "it has aggregates: plot('hist') or plot('bars') shows them"
-    else:
-        hint = "the card says how often the probe was hit, and where the hits went"
-    raise CellError(f"{seen.name} has no rows to plot", hint=hint)
-
-
-def find(frame: pd.DataFrame, name: str) -> pd.Series:
-    """Return a column. Raises CellError."""
-    if name not in frame.columns:
-        known = ", ".join(map(str, frame.columns))
-        near = suggestion(name, map(str, frame.columns))
-        raise CellError(f"no column {name!r}", hint=near or f"there are {known}")
-    found: pd.Series = frame[name]
-    return found
-
-
-def is_number(column: pd.Series) -> bool:
-    """Whether a column can be an axis: numbers, or integers of 64 bits of both signs."""
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return True
-    if column.dtype != object:
-        return False
-    first = next((value for value in column if value is not None), None)
-    return isinstance(first, (int, np.integer))
-
-
-def numbers(column: pd.Series) -> Array:
-    """Return the values as floats, NaN where there is none. Raises CellError."""
-    if not is_number(column):
-        raise CellError(
-            f"{str(column.name)!r} is not a number",
-            hint=f"plot('bars', by={str(column.name)!r}) counts its values",
-        )
-    found: Array = column.to_numpy(dtype=float, na_value=np.nan)
-    return found
 
 
 def emitted_numbers(frame: pd.DataFrame) -> list[str]:

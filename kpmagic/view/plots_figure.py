@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from .plots_data import Seen
+from ..seen import Seen
 from .plots_units import label
 from .table import grouped
 

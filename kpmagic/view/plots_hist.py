@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 
 from ..columns import Array
 from ..errors import CellError
-from .plots_data import MOST, Seen, Wanted, find, groups, numbers, rows, value_column
+from ..seen import Seen, find, numbers, rows
+from .plots_data import MOST, Wanted, groups, value_column
 from .plots_figure import figure
 from .plots_units import bucket, is_ns, label, nice_step, number, scale_of_ns, titled
 

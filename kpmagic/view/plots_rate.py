@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..columns import Array
-from .plots_data import Seen, Wanted, find, groups, rows, seconds
+from ..seen import Seen, find, rows
+from .plots_data import Wanted, groups, seconds
 from .plots_figure import LOST, figure
 from .plots_units import label, nice_step, number, scale_of_ns
 

@@ -10,19 +10,8 @@ import plotly.graph_objects as go
 
 from ..columns import Array
 from ..errors import CellError
-from .plots_data import (
-    MOST,
-    Seen,
-    Wanted,
-    emitted_numbers,
-    find,
-    groups,
-    numbers,
-    rows,
-    seconds,
-    thinned,
-    value_column,
-)
+from ..seen import Seen, find, numbers, rows
+from .plots_data import MOST, Wanted, emitted_numbers, groups, seconds, thinned, value_column
 from .plots_figure import figure
 from .plots_hist import WIDE, edges_of
 from .plots_units import bucket, label, number, scale_of, scale_of_ns, titled
