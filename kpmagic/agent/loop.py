@@ -208,6 +208,18 @@ def start(agent: Agent, request: Request) -> None:
     session.go()
 
 
+def insmod(agent: Agent, request: Request) -> None:
+    """Start a run that is a kernel module: answered when its init has returned."""
+    from kpmagic.agent.kmodule import ModuleSession, asked
+
+    agent.new_number(request.run)
+    insert = asked(request.message, request.blob)
+    session = ModuleSession(agent.channel, request.run, insert)
+    agent.runs[request.run] = session
+    agent.reply(request.run, request.identity, session.started)
+    session.go()
+
+
 def stop(agent: Agent, request: Request) -> None:
     """Begin to end a run; one that has ended by itself meanwhile is no mistake."""
     reason = arguments.text(request.message, "reason", needed=False) or "user"
@@ -235,6 +247,7 @@ WORDS = {
     "run": run,
     "kill": kill,
     "start": start,
+    "insmod": insmod,
     "stop": stop,
     "counters": counters,
     "aggregates": aggregates,

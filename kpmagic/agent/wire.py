@@ -19,7 +19,8 @@ Agent → notebook
              RING_HEADER (8 bytes) and a record of one fixed size per run
     LOST     JSON of COUNTERS summed over CPUs, at most 4 a second and only when changed;
              "lost" is what the user must know, hence the name
-    LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark
+    LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark;
+             of a module's run also "kernel": raw records of /dev/kmsg, one behind the other
     END      JSON: the last frame of a run: {"reason", "counters", "in_flight", "missed",
              "workload": {"exit_code"} or null, "error": null or text}, then as blob
              the aggregates (see AGGREGATES), so it has REQUEST's form
@@ -32,7 +33,11 @@ Words a REQUEST may ``do`` (arguments → ok)
     start      the run is the frame's; blob: a BPF object. Loads, spawns the workload held back,
                attaches everything, opens the gate, lets the workload go. Arguments:
                programs  [{"program": name in the object, "symbol": str or null, "address": int
-                         or null, "offset": int, "return": bool}], attached in this order
+                         or null, "offset": int, "return": bool}], attached in this order;
+                         a program may stand at several places. May also have: "cookie" (int,
+                         what the program learns of its place), "exact" (bool: at the address,
+                         the symbol is only said), "optional" (bool: the kernel may refuse it),
+                         "multi" (bool: all such places of a program are attached at once)
                config    {"max_rows", "pid", "cpu", "sample", "comm"}: see CONFIG
                record    size of one record in bytes, without its RING_HEADER
                buffer    size of the ring buffer in bytes (power of two, multiple of a page)
@@ -43,9 +48,16 @@ Words a REQUEST may ``do`` (arguments → ok)
                for_ns    null or int; the run ends after it ("for")
                entries   null, or name of the map of calls that have begun (return probes)
                aggregates [names of maps], read at the end and on request
-             → {"attached": [{"program", "address"}], "load_ns", "attach_ns"};
+             → {"attached": [{"program", "address"}], "left_out": [{"symbol", "message"}],
+                "load_ns", "attach_ns"};
              on error nothing is left. error kinds: "verifier" (log: the kernel's), "load",
              "attach" (errno, program), "spawn", "permission", "os"
+    insmod     the run is the frame's; blob: a kernel module's file. Loads it; it is removed when
+               the run ends, and the kernel's log from then on arrives as LOG frames. Arguments:
+               name, parameters ("a=1 b=2"); command, cwd, max_ns, for_ns as of ``start``
+             → {"size": bytes in the kernel, "load_ns"}. error kinds: "module" (errno: what the
+               kernel or the module's init returned; log: records it logged), "spawn",
+               "permission", "os". END has no counters
     stop       reason ("user", "interrupt", …) → {}; ends the run: gate shut, detached, drained,
              DATA…, END. A workload still running is killed with its descendants
     counters   → COUNTERS summed, as in LOST

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""A kernel module's run: it is in the kernel from start to END, and the log since then is sent."""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import Any, NamedTuple
+
+from kpmagic.agent import arguments, kmod, wire
+from kpmagic.agent.arguments import U64
+from kpmagic.agent.channel import Channel
+from kpmagic.agent.command import send_output
+from kpmagic.agent.kmsg import Kmsg
+from kpmagic.agent.refusal import Refused
+from kpmagic.agent.workload import Workload
+
+PATIENCE_MS = 50
+MS = 1_000_000
+REMOVE_SECONDS = 2.0  # in which a module that is in use may become free
+BUSY = (errno.EBUSY, errno.EWOULDBLOCK)
+
+
+class Insert(NamedTuple):
+    """The arguments of ``insmod``; times in ns."""
+
+    image: bytes
+    name: str
+    parameters: str
+    command: str | None
+    cwd: str | None
+    max_ns: int | None
+    for_ns: int | None
+
+
+def asked(message: dict[str, Any], blob: bytes) -> Insert:
+    """Return the arguments of ``insmod``. Raises Refused."""
+    times = [arguments.number(message, name, 0, U64, -1) for name in ("max_ns", "for_ns")]
+    limits = [None if ns == -1 else ns for ns in times]
+    return Insert(
+        blob,
+        arguments.text(message, "name"),
+        arguments.text(message, "parameters", needed=False) or "",
+        arguments.text(message, "command", needed=False),
+        arguments.text(message, "cwd", needed=False),
+        *limits,
+    )
+
+
+class ModuleSession:
+    """A module that is loaded."""
+
+    def __init__(self, channel: Channel, number: int, insert: Insert) -> None:
+        """Spawn the command held back, then load. Raises Refused."""
+        self.number = number
+        self.ended = False
+        self.patience_ms = PATIENCE_MS
+        self._channel = channel
+        self._asked = insert
+        self._reason = ""
+        self._error: str | None = None
+        self._stopping = 0.0
+        self._workload: Workload | None = None
+        self._kmsg = Kmsg()
+        try:
+            if kmod.loaded(insert.name) is not None:
+                raise kmod.refused(OSError(errno.EEXIST, ""), f"module '{insert.name}'")
+            if insert.command is not None:
+                self._workload = Workload(number, insert.command, insert.cwd)
+            self.started = self._insert()
+        except BaseException:
+            self._kmsg.close()
+            if self._workload is not None:
+                self._workload.close()
+            raise
+
+    def _insert(self) -> dict[str, Any]:
+        """Load; return the wire's answer. Raises Refused."""
+        began = time.monotonic_ns()
+        try:
+            kmod.insert(self._asked.image, self._asked.parameters)
+        except OSError as error:
+            log = self._kmsg.read()
+            raise kmod.refused(error, f"module '{self._asked.name}'", log) from None
+        took = time.monotonic_ns() - began
+        found = kmod.loaded(self._asked.name)
+        return {"load_ns": took, "size": 0 if found is None else found.size}
+
+    def go(self) -> None:
+        """Let the command go."""
+        if self._workload is not None:
+            self._workload.wait_until_held()
+            self._workload.release()
+        now = time.monotonic_ns()
+        limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
+        self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]
+
+    def waits_for(self, room: bool) -> list[int]:
+        """Return the descriptors to poll for reading."""
+        log = [self._kmsg.fd] if room else []
+        return log + (self._workload.waits_for(room) if self._workload is not None else [])
+
+    def step(self, ready: set[int]) -> None:
+        """Do what is to be done now; called at least every ``patience_ms``."""
+        if self._workload is not None:
+            send_output(self._channel, self.number, self._workload, ready)
+        self._send_log()
+        if self._stopping:
+            self._remove()
+        else:
+            reason = self._why_stop(time.monotonic_ns())
+            if reason:
+                self.stop(reason)
+
+    def _why_stop(self, now: int) -> str:
+        if self._workload is not None and self._workload.exit_code is not None:
+            return "while"
+        self.patience_ms = PATIENCE_MS
+        for end, reason in self._limits:
+            self.patience_ms = max(0, min(self.patience_ms, -(-(end - now) // MS)))
+            if now >= end:
+                return reason
+        return ""
+
+    def stop(self, reason: str) -> None:
+        """Begin to end. Nothing happens when it is ending already."""
+        if not self._stopping:
+            self._reason = reason
+            self._stopping = time.monotonic()
+            self.kill()
+            self.patience_ms = 0
+
+    def kill(self) -> None:
+        """Kill the command; the run then ends as if the command had."""
+        if self._workload is not None:
+            self._workload.kill()
+
+    def _remove(self) -> None:
+        """Take the module out; one in use is given a moment."""
+        self.patience_ms = PATIENCE_MS
+        try:
+            kmod.remove(self._asked.name)
+        except OSError as error:
+            waited = time.monotonic() - self._stopping
+            if error.errno in BUSY and waited < REMOVE_SECONDS:
+                return
+            if error.errno != errno.ENOENT:  # somebody else has removed it: it is out
+                self._error = self._why_not(error)
+        self._finish()
+
+    def _why_not(self, error: OSError) -> str:
+        name = self._asked.name
+        found = kmod.loaded(name)
+        by = f" by {', '.join(found.by)}" if found is not None and found.by else ""
+        if "[permanent]" in by:
+            return f"module '{name}' stays loaded: it has no module_exit()"
+        why = str(kmod.refused(error, f"module '{name}' stays loaded"))
+        return f"{why}{by}"
+
+    def _send_log(self) -> bool:
+        records = self._kmsg.read()
+        if self._kmsg.lost:
+            self._remark(f"{self._kmsg.lost} times the kernel's log was overwritten unread")
+            self._kmsg.lost = 0
+        if records:
+            self._log("kernel", "\n".join(records))
+        return bool(records)
+
+    def _remark(self, text: str) -> None:
+        self._log("agent", text)
+
+    def _log(self, stream: str, text: str) -> None:
+        message = wire.pack_json({"stream": stream, "text": text})
+        self._channel.send(wire.LOG, self.number, message)
+
+    def _finish(self) -> None:
+        while self._send_log():
+            pass
+        exit_code = None
+        if self._workload is not None:
+            send_output(self._channel, self.number, self._workload, set(self.waits_for(True)))
+            self._workload.close()
+            exit_code = self._workload.exit_code
+        self._kmsg.close()
+        end: dict[str, Any] = {
+            "reason": self._reason,
+            "counters": {},
+            "in_flight": None,
+            "missed": None,
+            "workload": None if exit_code is None else {"exit_code": exit_code},
+            "error": self._error,
+            "maps": [],
+        }
+        self._channel.send(wire.END, self.number, wire.pack(end))
+        self.ended = True
+
+    def counters(self) -> dict[str, int]:
+        """A module has none of the wire's COUNTERS. Raises Refused."""
+        raise Refused("request", "a module's run has no counters")
+
+    def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
+        """A module has no aggregates. Raises Refused."""
+        raise Refused("request", "a module's run has no aggregates")
+
+    def close(self) -> None:
+        """Undo everything without another word."""
+        if self._workload is not None:
+            self._workload.close()
+        end = time.monotonic() + REMOVE_SECONDS
+        while not self.ended and time.monotonic() < end:
+            try:
+                kmod.remove(self._asked.name)
+            except OSError as error:
+                if error.errno in BUSY:
+                    time.sleep(0.05)
+                    continue
+            break
+        self._kmsg.close()
