@@ -26,6 +26,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .api import probe, retprobe
+    from .comparison import compare
     from .magics import load_ipython_extension, unload_ipython_extension
     from .run import Run
     from .session import connect, use
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 _LATER = {
     "connect": "session",
     "use": "session",
+    "compare": "comparison",
     "probe": "api",
     "retprobe": "api",
     "Run": "run",
@@ -57,6 +59,7 @@ __all__ = [
     "TargetLost",
     "VerifierError",
     "__version__",
+    "compare",
     "connect",
     "load_ipython_extension",
     "probe",

@@ -26,6 +26,11 @@ def figure(seen: Seen, what: str, x: str, y: str, traces: list[Any], note: str =
     title = f"{label(seen.name)}: {what}"
     if notes:
         title += f"<br><sup>{'; '.join(notes)}</sup>"
+    return titled_figure(title, x, y, traces)
+
+
+def titled_figure(title: str, x: str, y: str, traces: list[Any]) -> go.Figure:
+    """Return the figure of ``traces``; all texts are ready for plotly."""
     shown = go.Figure(traces)
     shown.update_layout(
         title=title, xaxis_title=x, yaxis_title=y, colorway=COLORS, bargap=0.05,
