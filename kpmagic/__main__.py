@@ -61,12 +61,15 @@ def _do(word: str, rest: list[str]) -> int:
         return _probe(KINDS[word], rest)
     from .commands import find
 
-    kernel = _taken(rest, "--kernel")
     subcommand = find(word)
+    kernel = _taken(rest, "--kernel", subcommand.raw)
+    target = _taken(rest, "--target", subcommand.raw)
     if not subcommand.shell:
         raise CellError(f"{word!r} is for notebooks", hint="python -m kpmagic lists the others")
     if kernel is not None:
         session.use("sandbox", kernel=kernel)
+    elif target is not None:
+        session.use(target)
     result = subcommand.function([" ".join(rest)] if subcommand.raw else rest)
     return result if isinstance(result, int) else 0
 
@@ -80,7 +83,8 @@ def _probe(kind: Kind, words: list[str]) -> int:
     if chosen not in FORMATS:
         raise CellError(f"--format {chosen}: one of {', '.join(FORMATS)} is needed")
     asked = _parsed(kind, words, body)
-    connection = session.use("sandbox", kernel=kernel) if kernel else session.connection()
+    target = asked.options.target or None
+    connection = session.use("sandbox", kernel=kernel) if kernel else session.connection(target)
     run = api.start(asked, connection)
     if not asked.options.dry_run:
         run.finish()
@@ -97,9 +101,12 @@ def _parsed(kind: Kind, words: list[str], body: str | None) -> Probe:
     return asked if body is None else replace(asked, cell="--body", body_line=1, where_at=0)
 
 
-def _taken(words: list[str], flag: str) -> str | None:
-    """Take ``flag VALUE`` (or ``flag=VALUE``) out of ``words``; return the value."""
-    for at, word in enumerate(words):
+def _taken(words: list[str], flag: str, raw: bool = False) -> str | None:
+    """Take ``flag VALUE`` (or ``flag=VALUE``) out of ``words``; return the value.
+
+    ``raw``: only from their beginning, the rest is a command of the user's.
+    """
+    for at, word in enumerate(words[:1] if raw else words):
         if word == flag:
             if at + 1 == len(words):
                 raise CellError(f"{flag} needs a value")

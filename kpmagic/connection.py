@@ -128,12 +128,19 @@ class Connection:
             raise TargetError(f"the agent speaks protocol {protocol}, not {wire.PROTOCOL}")
         return self.hello
 
+    def check_kernel(self) -> None:
+        """Raise what keeps this kernel from being probed: NotPermitted, TargetError."""
+        from .kernel.fitness import check
+
+        check(self.read, self.wait_for_hello(), self.target.kernel_btf() is not None)
+
     def facts(self, progress: Progress | None = None) -> KernelFacts:
         """Return what is true of this kernel, gathered once. Raises TargetError."""
         with self._facts_lock:
             if self._facts is None:
                 from .kernel.facts import gather
 
+                self.check_kernel()
                 self._facts = gather(
                     self.read,
                     self.wait_for_hello(),

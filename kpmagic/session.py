@@ -13,14 +13,14 @@ from .connection import Connection
 from .errors import CellError, KpmagicError, TargetError
 from .run import Run
 from .syntax import suggestion
-from .targets.base import Progress
+from .targets.base import Progress, Target
 
 if TYPE_CHECKING:
     from .targets.kernels import Kernel
 
 SANDBOX = "sandbox"
 SANDBOX_OPTIONS = ("kernel", "memory", "cpus")
-LATER = ("local", "ssh", "replay")
+LATER = ("replay",)
 
 
 def to_stderr(text: str) -> None:
@@ -33,27 +33,16 @@ def connect(name: str = SANDBOX, *, progress: Progress | None = None, **options:
     """Start a target and return the connection to it.
 
     ``sandbox`` takes ``kernel`` (``"6.1"`` or a path), ``memory`` (``"512M"``) and ``cpus``; its
-    kernel is fetched when it is not in the cache. Raises TargetError, MissingDependency.
+    kernel is fetched when it is not in the cache. ``local`` is this machine's own kernel,
+    ``ssh://user@host[:port]`` another's. Raises TargetError, NotPermitted, MissingDependency.
     """
     _check_name(name)
-    for option in options:
-        if option not in SANDBOX_OPTIONS:
-            raise CellError(f"no option {option!r} of a sandbox",
-                            hint=suggestion(option, SANDBOX_OPTIONS)
-                            or f"it has {', '.join(SANDBOX_OPTIONS)}")  # fmt: skip
-    from .targets import kernels
-    from .targets.sandbox import Sandbox
-
-    progress = progress or to_stderr
-    given = {key: value for key, value in options.items() if value is not None}
-    version = str(given.setdefault("kernel", kernels.DEFAULT))
-    if version in kernels.SUITES:
-        kernels.fetch(version, progress)
-    sandbox = Sandbox(progress=progress, **given)
-    threading.Thread(target=_warm_up, args=(sandbox.kernel,), daemon=True).start()
-    connection = Connection(sandbox)
+    _check_options(name, options)
+    connection = Connection(_target(name, progress or to_stderr, options))
     try:
         connection.wait_for_hello()
+        if name != SANDBOX:
+            connection.check_kernel()
     except BaseException:
         connection.close()
         raise
@@ -66,8 +55,47 @@ def _check_name(name: str) -> None:
     if kind in LATER:
         raise TargetError(f"the target {kind!r} is not available in this version",
                           hint=f"{SANDBOX!r} is: %kp target {SANDBOX}")  # fmt: skip
-    if name != SANDBOX:
-        raise TargetError(f"no target {name!r}", hint=f"{SANDBOX!r} is there")
+    if kind == "ssh":
+        from .targets.ssh import parse
+
+        parse(name)
+    elif name not in (SANDBOX, "local"):
+        raise TargetError(f"no target {name!r}", hint="sandbox, local, ssh://user@host[:port]")
+
+
+def _check_options(name: str, options: dict[str, Any]) -> None:
+    for option in options:
+        if name != SANDBOX:
+            raise CellError(f"{name} takes no option {option!r}", hint="only the sandbox does")
+        if option not in SANDBOX_OPTIONS:
+            raise CellError(f"no option {option!r} of a sandbox",
+                            hint=suggestion(option, SANDBOX_OPTIONS)
+                            or f"it has {', '.join(SANDBOX_OPTIONS)}")  # fmt: skip
+
+
+def _target(name: str, progress: Progress, options: dict[str, Any]) -> Target:
+    if name == SANDBOX:
+        return _sandbox(progress, options)
+    if name == "local":
+        from .targets.local import Local
+
+        return Local()
+    from .targets.ssh import Ssh
+
+    return Ssh(name, progress)
+
+
+def _sandbox(progress: Progress, options: dict[str, Any]) -> Target:
+    from .targets import kernels
+    from .targets.sandbox import Sandbox
+
+    given = {key: value for key, value in options.items() if value is not None}
+    version = str(given.setdefault("kernel", kernels.DEFAULT))
+    if version in kernels.SUITES:
+        kernels.fetch(version, progress)
+    sandbox = Sandbox(progress=progress, **given)
+    threading.Thread(target=_warm_up, args=(sandbox.kernel,), daemon=True).start()
+    return sandbox
 
 
 def _prepare(connection: Connection) -> None:
@@ -89,12 +117,17 @@ def _warm_up(kernel: Kernel) -> None:
 
 
 class Session:
-    """The default target, started when it is first needed, and the runs of every target."""
+    """The default target, started when it is first needed, and the runs of every target.
+
+    A target that a single cell names is kept, too, and used by the next cell that names it.
+    """
 
     def __init__(self) -> None:
         self.progress: Progress = to_stderr
         self._default: Connection | None = None
+        self._name = SANDBOX
         self._options: dict[str, Any] = {}
+        self._named: dict[str, Connection] = {}
         self._failed: dict[str, Run] = {}
         self._runs: weakref.WeakKeyDictionary[Connection, dict[str, Run]] = (
             weakref.WeakKeyDictionary()
@@ -114,7 +147,7 @@ class Session:
         connection = connect(target, progress=self.progress, **options)
         if self._default is not None:
             self._default.close()
-        self._default, self._options = connection, options
+        self._default, self._name, self._options = connection, target, options
         return connection
 
     def connection(self, target: Connection | str | None = None) -> Connection:
@@ -123,10 +156,16 @@ class Session:
             if not target.alive:
                 raise target.lost()
             return target
-        if target is not None:
-            _check_name(target)
+        if target is not None and target != self._name:
+            return self._by_name(target)
         # one that has died is replaced by a fresh one of the same kind
-        return self.default or self.use(SANDBOX, **self._options)
+        return self.default or self.use(self._name, **self._options)
+
+    def _by_name(self, name: str) -> Connection:
+        kept = self._named.get(name)
+        if kept is None or not kept.alive:
+            kept = self._named[name] = connect(name, progress=self.progress)
+        return kept
 
     def runs(self) -> list[Run]:
         """Return the runs by name, of all targets, oldest first."""
@@ -161,6 +200,9 @@ class Session:
             run.stop()
         self._runs.clear()
         self._failed.clear()
+        for connection in self._named.values():
+            connection.close()
+        self._named.clear()
         if self._default is not None:
             self._default.close()
             self._default = None

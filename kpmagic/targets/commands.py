@@ -19,6 +19,7 @@ PACKAGES = {
     "dpkg": "dpkg",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
+    "ssh": "openssh-client",
 }
 
 # an ordinary user's PATH often lacks these
