@@ -151,6 +151,11 @@ class Connection:
                 )
             return self._facts
 
+    @property
+    def known_facts(self) -> KernelFacts | None:
+        """What `facts` has gathered, None while it has not: never waits."""
+        return self._facts
+
     def facts_with_modules(self) -> KernelFacts:
         """Return the facts with the symbols of the modules loaded now. Raises TargetError."""
         from .kernel.facts import with_modules

@@ -19,6 +19,7 @@ from .syntax import parse_probe
 if TYPE_CHECKING:
     from .model import Kind, Probe
     from .run import Run
+    from .view.complete import Known
     from .view.live import Panel
 
 NONINTERACTIVE = "KPMAGIC_NONINTERACTIVE"
@@ -167,13 +168,31 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if shell.display_formatter is not None:
         formatter = shell.display_formatter.ipython_display_formatter
         formatter.for_type_by_name("kpmagic.run", "Run", magics.display)
+    from .view import complete_shell
+
+    complete_shell.add(shell, known)
+
+
+def known() -> Known:
+    """Return what completion may use now; nothing is asked of a target."""
+    from .commands import SUBCOMMANDS
+    from .session import session
+    from .view.complete import Known
+
+    return Known(
+        facts=session.default.known_facts if session.default else None,
+        probes=tuple(run.name for run in session.runs()),
+        subcommands={each.name: each.usage for each in SUBCOMMANDS},
+    )
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """``%unload_ext kpmagic``: stop every probe, end the targets, take the magics away."""
     from .session import session
+    from .view import complete_shell
 
     session.close()
+    complete_shell.remove(shell)
     for kind, names in (("line", ("kprobe", "kretprobe", "kp")), ("cell", ("kprobe", "kretprobe"))):
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
