@@ -102,7 +102,7 @@ def _column(column: pd.Series) -> list[str]:
 
 
 def _value(value: object) -> str:
-    if value is None or value != value or str(value) in ("<NA>", "nan"):
+    if value is None or str(value) in ("<NA>", "NaT", "nan"):
         return ""
     if isinstance(value, float):
         return f"{value:.6g}"
