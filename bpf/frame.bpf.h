@@ -80,7 +80,7 @@ static __always_inline bool kp_sampled_out(struct kp_hit *hit)
 }
 
 /* Room for a row, its header filled in; NULL, and counted, when the buffer is full. */
-static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 site, __u16 row)
+static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row)
 {
 	struct kp_header *header = bpf_ringbuf_reserve(&kp_ring, KP_RECORD, 0);
 
@@ -92,7 +92,7 @@ static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 site
 	header->pid = hit->id >> 32;
 	header->tid = hit->id;
 	header->cpu = bpf_get_smp_processor_id();
-	header->site = site;
+	header->site = hit->site;
 	header->row = row;
 	__builtin_memset(header->comm, 0, sizeof(header->comm)); /* not every kernel pads */
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
@@ -112,9 +112,9 @@ static __always_inline void kp_submit(struct kp_hit *hit, void *record)
  */
 #define KP_RETURN_SP 8
 
-static __always_inline struct kp_call_key kp_call_key(const struct kp_hit *hit, __u32 site, __u64 sp)
+static __always_inline struct kp_call_key kp_call_key(const struct kp_hit *hit, __u64 sp)
 {
-	return (struct kp_call_key){ .tid = hit->id, .site = site, .sp = sp };
+	return (struct kp_call_key){ .tid = hit->id, .site = hit->site, .sp = sp };
 }
 
 /* Remember that a call has begun; an older one under the same key returned unseen. */

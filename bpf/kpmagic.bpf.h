@@ -32,6 +32,7 @@ static long (*bpf_probe_read_user_str)(void *dst, __u32 size, const void *src) =
 static long (*bpf_probe_read_kernel_str)(void *dst, __u32 size, const void *src) = (void *)115;
 static void *(*bpf_ringbuf_reserve)(void *ring, __u64 size, __u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
+static __u64 (*bpf_get_attach_cookie)(void *context) = (void *)174;
 
 /* Set by the agent before the program is loaded: the verifier drops what is switched off. */
 struct kp_config {
@@ -78,6 +79,7 @@ struct kp_header {
 struct kp_hit {
 	__u64 id;	/* tgid << 32 | tid */
 	struct kp_cpu *cpu;
+	__u32 site;	/* number of the place that was hit */
 };
 
 /* A call that has begun, keyed by thread, place and stack pointer: right under recursion. */

@@ -10,9 +10,10 @@ from typing import Any, NoReturn, Protocol
 from kpmagic.aggregations import Aggregations
 from kpmagic.body import Argument, Call, Edit, apply, narrow, place_of, widen
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
+from kpmagic.grouping import body_of, groups, placed
 from kpmagic.handler import Add, Analysis, Column, Emit, Handler, Piece
 from kpmagic.marked import FUNCTION, Marked, Section, mark
-from kpmagic.model import CType, Plan, Probe, Site
+from kpmagic.model import CType, LeftOut, Plan, Probe, Site
 from kpmagic.names import column_name
 from kpmagic.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope, parameters
 
@@ -30,15 +31,35 @@ class Analyser(Protocol):
 
 
 def analyse(plan: Plan, compiler: Analyser) -> Analysis:
-    """Return what every handler of ``plan`` is. Raises CellError and BuildError."""
+    """Return what every handler of ``plan`` is. Raises CellError and BuildError.
+
+    Sites to which the body looks the same are analysed once. Of those that only a wildcard
+    brought, the ones the body does not fit are left out, unless it fits none.
+    """
     aggregations = Aggregations(plan.probe.cell)
     handlers: list[Handler] = []
+    left_out: list[LeftOut] = []
+    first: KpmagicError | None = None
     rows = 0
-    for number, site in enumerate(plan.sites):
-        handler = _Site(plan, site, number, rows, aggregations).handler(compiler)
+    for numbers in groups(plan):
+        site = plan.sites[numbers[0]]
+        try:
+            handler = _Site(plan, site, numbers, rows, aggregations).handler(compiler)
+        except (CellError, BuildError) as error:
+            if not all(plan.sites[number].spec.wild for number in numbers):
+                raise
+            first = first or error
+            left_out += [LeftOut(plan.sites[n].symbol, _misfit(error)) for n in numbers]
+            continue
         rows += len(handler.emits)
-        handlers.append(handler)
-    return Analysis(plan, tuple(handlers))
+        handlers += placed(plan, handler)
+    if first is not None and not handlers:
+        raise first
+    return Analysis(plan, tuple(handlers), tuple(left_out))
+
+
+def _misfit(error: KpmagicError) -> str:
+    return f"not one that the body fits ({error.message})"
 
 
 def define_arguments(probe: Probe) -> list[str]:
@@ -46,27 +67,21 @@ def define_arguments(probe: Probe) -> list[str]:
     return [f"-D{name}={value}" for name, value in probe.options.defines]
 
 
-def line_form(plan: Plan, site: Site) -> str:
-    """Return the body of a probe without one: every argument a column."""
-    names = [p.name for p in parameters(plan, site) if p.kind not in ("struct", "union", "float")]
-    if plan.probe.kind == "kretprobe":
-        names += [name for name in ("retval", "latency") if name in in_scope(plan, site)]
-    return f"emit({', '.join(names)});"
-
-
 class _Site:
     """One site's body on its way through clang."""
 
     def __init__(
-        self, plan: Plan, site: Site, number: int, rows: int, aggregations: Aggregations
+        self,
+        plan: Plan,
+        site: Site,
+        numbers: tuple[int, ...],
+        rows: int,
+        aggregations: Aggregations,
     ) -> None:
-        self.plan, self.site, self.number = plan, site, number
+        self.plan, self.site, self.numbers = plan, site, numbers
         self.rows = rows
         self.aggregations = aggregations
-        body = plan.probe.body
-        self.marked: Marked = mark(
-            plan, site, narrow(line_form(plan, site) if body is None else body)
-        )
+        self.marked: Marked = mark(plan, site, narrow(body_of(plan, site)))
         self.parsed = self.marked.text
         self.edits: list[Edit] = []
 
@@ -81,7 +96,7 @@ class _Site:
         where = self.marked.where
         condition = self._code(where.start, where.end) if where else ""
         names = self.marked.body.body.names | (where.body.names if where else frozenset())
-        return Handler(self.site, self.number, tuple(pieces), condition, names)
+        return Handler(self.site, self.numbers, tuple(pieces), condition, names)
 
     def _pieces(self, section: Section, seen: dict[int, list[dict[str, Any]]]) -> list[Piece]:
         pieces: list[Piece] = []

@@ -79,7 +79,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Body:
-    """A body's text, its calls in order, and every name in it."""
+    """A body's text, its calls in order, and every other name in it."""
 
     text: str
     calls: tuple[Call, ...]
@@ -144,7 +144,9 @@ def scan(text: str, first_line: int, cell: str, first_column: int = 0) -> Body:
         for index, token in enumerate(tokens)
         if token.text in (*STATEMENTS, *STRINGS) and _is_call(tokens, index)
     )
-    return Body(text, calls, frozenset(token.text for token in tokens if token.kind == "name"))
+    words = {call.start for call in calls}  # count() does not use the parameter count
+    names = (token.text for token in tokens if token.kind == "name" and token.start not in words)
+    return Body(text, calls, frozenset(names))
 
 
 def scan_expression(text: str, cell: str, column: int) -> Body:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kpmagic.model import Aggregate, CType, Plan, Site
+from kpmagic.model import Aggregate, CType, LeftOut, Plan, Site
 
 Form = Literal["value", "kernel_string", "user_string", "kernel_array", "local_array"]
 
@@ -50,16 +50,24 @@ Piece = str | Emit | Add
 
 @dataclass(frozen=True)
 class Handler:
-    """The body for one site, in pieces; ``where`` is C or ``""``.
+    """The body for one site, or for several that look the same to it, in pieces.
 
-    ``uses`` are the names of parameters and builtins that body or ``where`` mention.
+    ``numbers`` are the sites' numbers in the plan, ``site`` is the first of them. ``where`` is C
+    or ``""``. ``uses`` are the names of parameters and builtins that body or ``where`` mention.
+    Handlers may share rows (the same ``Emit.row``). ``multi``: see `model.Program`.
     """
 
     site: Site
-    number: int
+    numbers: tuple[int, ...]
     pieces: tuple[Piece, ...]
     where: str
     uses: frozenset[str]
+    multi: bool = False
+
+    @property
+    def number(self) -> int:
+        """The first site's number, which names the handler."""
+        return self.numbers[0]
 
     @property
     def emits(self) -> Sequence[Emit]:
@@ -74,7 +82,17 @@ class Handler:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a backend renders: the plan and a handler for each of its sites."""
+    """What a backend renders: the plan and the handlers of its sites.
+
+    ``left_out`` are sites from a wildcard that the body does not fit: they have no handler.
+    """
 
     plan: Plan
     handlers: tuple[Handler, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def emits(self) -> list[Emit]:
+        """Every shape of row once, in order of its number."""
+        found = {emit.row: emit for handler in self.handlers for emit in handler.emits}
+        return [found[row] for row in sorted(found)]

@@ -79,6 +79,11 @@ class Spec:
     module: str = ""
     address: int = 0
 
+    @property
+    def wild(self) -> bool:
+        """Whether it may stand for several functions: ``vfs_*``."""
+        return any(character in "*?[" for character in self.symbol)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -105,6 +110,7 @@ class Options:
     target: str = ""
     buffer: int = 8 << 20
     dry_run: bool = False
+    rename: bool = False
     show: str = "table"
     quiet: bool = False
 
@@ -155,6 +161,7 @@ class Site:
 
     ``note`` says how it differs from what was asked
     (``do_fork → kernel_clone: renamed _do_fork in 4.2, kernel_clone in 5.10``).
+    ``exact``: its name alone would not find it, or not as fast; it is planted at ``address``.
     """
 
     spec: Spec
@@ -163,22 +170,39 @@ class Site:
     address: int
     function: Function | None
     note: str = ""
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A function that a wildcard matched and that is not probed: ``why`` goes behind ``is``."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A probe with its places known on one kernel; ``build_id`` names that kernel."""
+    """A probe with its places known on one kernel; ``build_id`` names that kernel.
+
+    ``features`` are what that kernel can do, names of kernel.facts.FEATURES.
+    """
 
     probe: Probe
     sites: tuple[Site, ...]
     release: str
     build_id: str
     cpus: int
+    left_out: tuple[LeftOut, ...] = ()
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Source:
-    """Generated source: path → text, and what its records look like."""
+    """Generated source: path → text, and what its records look like.
+
+    ``left_out`` are functions of a wildcard that the body does not fit.
+    """
 
     files: Mapping[str, str]
     main: str
@@ -187,6 +211,7 @@ class Source:
     aggregates: tuple[Aggregate, ...]
     programs: tuple[Program, ...]
     entries: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def text(self) -> str:
@@ -196,13 +221,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Program:
-    """One program of an object and where it is attached."""
+    """One program of an object and one place where it is attached.
+
+    A program may be attached at many places, which its ``cookie`` then tells apart.
+    ``exact``: at ``address``, whatever ``symbol`` says. ``optional``: the kernel may refuse it.
+    ``multi``: all such places of a program are attached at once (BPF_TRACE_KPROBE_MULTI).
+    """
 
     program: str
     symbol: str
     offset: int = 0
     address: int = 0
     is_return: bool = False
+    cookie: int = 0
+    exact: bool = False
+    optional: bool = False
+    multi: bool = False
 
 
 @dataclass(frozen=True)

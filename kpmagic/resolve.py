@@ -6,21 +6,53 @@ The kernel's own errors are few (EINVAL, ENOENT) and come late; each reason is f
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
 from kpmagic.errors import SymbolError
 from kpmagic.kernel.facts import KernelFacts
-from kpmagic.kernel.hazards import hazard
+from kpmagic.kernel.forbidden import Forbidden, deadly, forbidden
 from kpmagic.kernel.kallsyms import Symbol
 from kpmagic.kernel.renames import history, renamed
 from kpmagic.kernel.suggest import glob_near, similar
-from kpmagic.model import Function, Kind, Plan, Probe, Site, Spec
-
-_WILDCARDS = frozenset("*?[")
+from kpmagic.kernel.wildcard import MOST, expand
+from kpmagic.model import Function, Kind, LeftOut, Plan, Probe, Site, Spec
 
 
 def resolve(probe: Probe, facts: KernelFacts) -> Plan:
     """Return where the probe goes on the kernel of ``facts``. Raises SymbolError."""
-    sites = tuple(_site(spec, probe.kind, facts) for spec in probe.specs)
-    return Plan(probe, sites, facts.release, facts.build_id, facts.cpus)
+    sites: dict[tuple[str, int, int], Site] = {}
+    left_out: list[LeftOut] = []
+    for spec in probe.specs:
+        found, without = _sites(spec, probe.kind, facts)
+        left_out += without
+        for site in found:
+            # a function that two specs name is probed once
+            sites.setdefault((site.symbol, site.offset, site.address), site)
+    _check_count(len(sites))
+    return Plan(
+        probe,
+        tuple(_exact(sites.values())),
+        facts.release,
+        facts.build_id,
+        facts.cpus,
+        tuple(left_out),
+        facts.features,
+    )
+
+
+def _exact(sites: Collection[Site]) -> Iterator[Site]:
+    """Yield the sites of a probe; of several, the kernel need not look for each name again."""
+    for site in sites:
+        yield replace(site, exact=site.exact or (len(sites) > 1 and site.address != 0))
+
+
+def _check_count(count: int) -> None:
+    if count > MOST:
+        raise SymbolError(
+            f"{count:,} functions are too many; a probe takes at most {MOST:,}",
+            hint="a narrower pattern, or several probes",
+        )
 
 
 def needs_modules(probe: Probe, facts: KernelFacts) -> bool:
@@ -29,7 +61,7 @@ def needs_modules(probe: Probe, facts: KernelFacts) -> bool:
 
 
 def _in_module(spec: Spec, facts: KernelFacts) -> bool:
-    if spec.module or _WILDCARDS & set(spec.text):
+    if spec.module or spec.wild:
         return bool(spec.module)
     if spec.address:
         return facts.symbols.at(spec.address) is None
@@ -38,12 +70,22 @@ def _in_module(spec: Spec, facts: KernelFacts) -> bool:
     return not (known or spec.symbol in facts.inline or symbols.variants(spec.symbol))
 
 
-def _site(spec: Spec, kind: Kind, facts: KernelFacts) -> Site:
-    if _WILDCARDS & set(spec.text):
+def _sites(spec: Spec, kind: Kind, facts: KernelFacts) -> tuple[list[Site], list[LeftOut]]:
+    """Return the places a SPEC stands for, and the functions a wildcard leaves out."""
+    if not spec.wild:
+        return [_site(spec, kind, facts)], []
+    _check_module(spec, facts)
+    if spec.offset:
         raise SymbolError(
-            f"wildcards do not work yet: {spec.text!r}",
-            hint=f"%kp symbols {spec.text!r} lists the functions; name those you want",
+            f"{spec.text!r}: functions have no offset in common",
+            hint="a wildcard stands for entries; name one function for an offset",
         )
+    matches = expand(spec, facts)
+    found = [Site(spec, s.name, 0, s.address, _function(s, facts)) for s in matches.symbols]
+    return found, matches.left_out
+
+
+def _site(spec: Spec, kind: Kind, facts: KernelFacts) -> Site:
     if spec.address:
         symbol, offset = _by_address(spec, facts)
         note = ""
@@ -51,13 +93,19 @@ def _site(spec: Spec, kind: Kind, facts: KernelFacts) -> Site:
         symbol, note = _by_name(spec, facts)
         offset = spec.offset
     if symbol is None:
-        return Site(spec, "", 0, spec.address, None)
-    _check_probeable(symbol, facts)
+        return Site(spec, "", 0, spec.address, None, exact=True)
+    _refuse(forbidden(symbol, facts))
     _check_offset(symbol, offset, kind, facts)
     if kind == "kretprobe":
-        _check_hazard(symbol)
+        _refuse(deadly(symbol))
     address = symbol.address + offset if symbol.address else 0
-    return Site(spec, symbol.name, offset, address, _function(symbol, facts), note)
+    function = _function(symbol, facts)
+    return Site(spec, symbol.name, offset, address, function, note, exact=bool(spec.address))
+
+
+def _refuse(why: Forbidden | None) -> None:
+    if why is not None:
+        raise SymbolError(why.message, hint=why.hint)
 
 
 def _by_address(spec: Spec, facts: KernelFacts) -> tuple[Symbol | None, int]:
@@ -76,11 +124,7 @@ def _by_address(spec: Spec, facts: KernelFacts) -> tuple[Symbol | None, int]:
 def _by_name(spec: Spec, facts: KernelFacts) -> tuple[Symbol, str]:
     """Return the one function a name stands for, and how it differs from the name."""
     module = spec.module or None
-    if module and module not in facts.symbols.modules:
-        raise SymbolError(
-            f"module {module!r} is not loaded",
-            hint=f"load it on the target first: %kp run modprobe {module}",
-        )
+    _check_module(spec, facts)
     name, note = spec.symbol, ""
     found = facts.symbols.find(name, module)
     if not found and not module:
@@ -97,6 +141,14 @@ def _by_name(spec: Spec, facts: KernelFacts) -> tuple[Symbol, str]:
     if len(functions) > 1:
         raise _several(name, functions)
     return functions[0], note
+
+
+def _check_module(spec: Spec, facts: KernelFacts) -> None:
+    if spec.module and spec.module not in facts.symbols.modules:
+        raise SymbolError(
+            f"module {spec.module!r} is not loaded",
+            hint=f"load it on the target first: %kp run modprobe {spec.module}",
+        )
 
 
 def _several(name: str, functions: list[Symbol]) -> SymbolError:
@@ -148,32 +200,6 @@ def _split(name: str, variants: list[str], facts: KernelFacts) -> SymbolError:
     )
 
 
-def _check_probeable(symbol: Symbol, facts: KernelFacts) -> None:
-    if facts.blacklist.has(symbol.name, symbol.address):
-        raise SymbolError(
-            f"{symbol.name!r} is on the kernel's kprobe blacklist",
-            hint="the kernel refuses a probe there, for handling it could come there again, "
-            "without end; probe a function that calls it",
-        )
-    known = facts.traceable
-    if symbol.module and not facts.modules_read:
-        return
-    # of several names at one address (__x64_sys_getppid) ftrace lists the first only
-    first = facts.symbols.at(symbol.address)
-    names = {symbol.name} if first is None else {symbol.name, first[0].name}
-    if known is not None and not any(known.has(name, symbol.module) for name in names):
-        if facts.symbols.is_init(symbol):
-            raise SymbolError(
-                f"{symbol.name!r} is gone: it runs only while the kernel starts (__init)",
-                hint="its code is freed after that; probe a function that runs later",
-            )
-        raise SymbolError(
-            f"{symbol.name!r} is notrace: it is not in available_filter_functions",
-            hint="the kernel keeps it out of tracing, and probes with it; "
-            "probe a function that calls it",
-        )
-
-
 def _check_offset(symbol: Symbol, offset: int, kind: Kind, facts: KernelFacts) -> None:
     if not offset:
         return
@@ -187,15 +213,6 @@ def _check_offset(symbol: Symbol, offset: int, kind: Kind, facts: KernelFacts) -
         raise SymbolError(
             f"{symbol.name}+{offset:#x} is behind the function's end",
             hint=f"{symbol.name!r} has {end - symbol.address:#x} bytes",
-        )
-
-
-def _check_hazard(symbol: Symbol) -> None:
-    reason = hazard(symbol.name)
-    if reason is not None:
-        raise SymbolError(
-            f"a return probe on {symbol.name!r} can hang the machine: {reason.why}",
-            hint=f"%%kprobe {symbol.name} works; source: {reason.source}",
         )
 
 

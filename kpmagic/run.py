@@ -164,6 +164,7 @@ class Run(Shown):
             "attach_seconds": answer.get("attach_ns", 0) / 1e9,
             "start_seconds": time.monotonic() - before,
             "attached": answer.get("attached", []),
+            "left_out": _left_out(self.plan, self.artifact) + _refused(answer),
             "started": time.time(),
         }
         return self
@@ -252,8 +253,11 @@ class Run(Shown):
 
 
 def default_name(plan: Plan) -> str:
-    """Return a probe's name when the user gave none: its symbol."""
-    return site_name(plan.sites[0]) or plan.sites[0].spec.text
+    """Return a probe's name when the user gave none: its symbol, or the places as typed."""
+    specs = plan.probe.specs
+    if len(specs) == 1 and not specs[0].wild:
+        return site_name(plan.sites[0]) or specs[0].text
+    return ",".join(spec.text for spec in specs)
 
 
 def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
@@ -286,7 +290,23 @@ def _program(program: Program) -> dict[str, Any]:
         "address": program.address or None,
         "offset": program.offset,
         "return": program.is_return,
+        "cookie": program.cookie,
+        "exact": program.exact,
+        "optional": program.optional,
+        "multi": program.multi,
     }
+
+
+def _refused(answer: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the functions of a wildcard that the kernel itself would not have probed."""
+    found = answer.get("left_out", [])
+    return [{"name": each["symbol"], "why": f"refused by the kernel ({each['message']})"}
+            for each in found]  # fmt: skip
+
+
+def _left_out(plan: Plan, artifact: Artifact) -> list[dict[str, str]]:
+    return [{"name": each.name, "why": each.why}
+            for each in (*plan.left_out, *artifact.source.left_out)]  # fmt: skip
 
 
 def _info(connection: Connection, plan: Plan, artifact: Artifact) -> dict[str, Any]:
@@ -303,5 +323,6 @@ def _info(connection: Connection, plan: Plan, artifact: Artifact) -> dict[str, A
         "options": dict(shown),
         "compiler": artifact.compiler,
         "build_seconds": artifact.seconds,
+        "left_out": _left_out(plan, artifact),
         "note": "; ".join(site.note for site in plan.sites if site.note),
     }

@@ -44,9 +44,10 @@ def in_scope(plan: Plan, site: Site) -> dict[str, str]:
     A parameter of the same name wins.
     """
     returns = site.function.returns if site.function is not None else "unsigned long"
+    func_size = max(len(each.symbol) for each in plan.sites) + 1
     taken = {parameter.name for parameter in parameters(plan, site)}
     return {
-        name: builtin.declaration.format(func_size=len(site.symbol) + 1, returns=returns)
+        name: builtin.declaration.format(func_size=func_size, returns=returns)
         for name, builtin in BUILTINS.items()
         if name not in taken
         and (plan.probe.kind == "kretprobe" or not builtin.only_return)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 from kpmagic.compiler.client import Compiler
 from kpmagic.compiler.toolchain import find_clang, headers
 from kpmagic.kernel.btf import Btf
-from kpmagic.model import Kind, Plan, Site
+from kpmagic.model import Kind, Plan, Site, Spec
 from kpmagic.syntax import parse_probe
 
 KERNEL = Path(__file__).parent / "golden" / "kernel.c"
@@ -21,6 +22,8 @@ KERNEL = Path(__file__).parent / "golden" / "kernel.c"
 
 class TinyKernel:
     """The kernel's types and a compiler that knows them; ``plan`` makes a cell's plan."""
+
+    features = frozenset({"attach-cookie"})
 
     def __init__(self, directory: Path) -> None:
         command = [
@@ -45,10 +48,16 @@ class TinyKernel:
         """Return the plan of a cell, as if every symbol it names were there."""
         probe = parse_probe(kind, line, body, cell=cell)
         sites = tuple(
-            Site(spec, spec.symbol, spec.offset, 0, self.btf.function(spec.symbol))
+            Site(spec, name, spec.offset, 0, self.btf.function(name))
             for spec in probe.specs
+            for name in self._names(spec)
         )
-        return Plan(probe, sites, "0.1-tiny", "tiny", 2)
+        return Plan(probe, sites, "0.1-tiny", "tiny", 2, features=self.features)
+
+    def _names(self, spec: Spec) -> list[str]:
+        if not spec.wild:
+            return [spec.symbol]
+        return fnmatch.filter(sorted(self.btf.functions()), spec.symbol)
 
     @property
     def facts(self) -> SimpleNamespace:

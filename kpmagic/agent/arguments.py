@@ -16,13 +16,27 @@ U64 = (1 << 64) - 1
 
 
 class Program(NamedTuple):
-    """A program of the object and where it goes; without a symbol, to an address."""
+    """A program of the object and a place where it goes; without a symbol, to an address.
+
+    See the wire's ``start`` for the others.
+    """
 
     program: str
     symbol: str | None
     address: int | None
     offset: int
     is_return: bool
+    cookie: int = 0
+    exact: bool = False
+    optional: bool = False
+    multi: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where it goes, for people."""
+        if self.symbol is None:
+            return f"{self.address or 0:#x}"
+        return f"{self.symbol}+{self.offset:#x}"
 
 
 class Start(NamedTuple):
@@ -132,7 +146,17 @@ def _program(item: Any) -> Program:
     if symbol is None and address is None:
         raise Refused("request", "a program needs a 'symbol' or an 'address'")
     offset = number(item, "offset", 0, U64, 0)
-    return Program(text(item, "program"), symbol, address, offset, bool(item.get("return")))
+    return Program(
+        text(item, "program"),
+        symbol,
+        address,
+        offset,
+        bool(item.get("return")),
+        number(item, "cookie", 0, U64, 0),
+        bool(item.get("exact")) and address is not None,
+        bool(item.get("optional")),
+        bool(item.get("multi")) and address is not None,
+    )
 
 
 def _config(config: Any) -> dict[str, Any]:

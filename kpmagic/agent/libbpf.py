@@ -7,10 +7,11 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
+from kpmagic.agent.arguments import Program
 from kpmagic.agent.hello import LIBRARY
 from kpmagic.agent.patience import patience
 from kpmagic.agent.refusal import Refused
@@ -40,6 +41,19 @@ class KprobeOptions(ctypes.Structure):
     )
 
 
+class MultiOptions(ctypes.Structure):
+    """struct bpf_kprobe_multi_opts, Linux 5.18 and libbpf 0.8."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("syms", c_void_p),
+        ("addrs", c_void_p),
+        ("cookies", c_void_p),
+        ("cnt", c_size_t),
+        ("retprobe", c_bool),
+    )
+
+
 # name → result, arguments; results of kind int are negative errno on failure
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "libbpf_set_print": (c_void_p, (c_void_p,)),
@@ -64,6 +78,10 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
     "bpf_program__set_log_buf": (c_int, (c_void_p, c_void_p, c_size_t)),
     "bpf_program__attach_kprobe_opts": (c_void_p, (c_void_p, c_char_p, POINTER(KprobeOptions))),
+    "bpf_program__attach_kprobe_multi_opts": (
+        c_void_p,
+        (c_void_p, c_char_p, POINTER(MultiOptions)),
+    ),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
@@ -192,18 +210,44 @@ class Object:
                 raise refused(code, "verifier", "the verifier refused", log=log, program=name)
         raise refused(code, "load", "the kernel did not take the object")
 
-    def attach(self, name: str, symbol: str | None, offset: int, is_return: bool) -> Link:
-        """Plant a program; without a symbol ``offset`` is an address. Raises Refused."""
+    def attach(self, place: Program) -> Link:
+        """Plant a program at one place. Raises Refused."""
+        named = place.symbol is not None and not place.exact
+        offset = place.offset if named else place.address
+        size = ctypes.sizeof(KprobeOptions)
+        options = KprobeOptions(size, place.cookie, offset, place.is_return)
+        where = os.fsencode(place.symbol) if named and place.symbol is not None else None
+        attach = library().bpf_program__attach_kprobe_opts
+        pointer = attach(self._program(place.program), where, ctypes.byref(options))
+        if not pointer:
+            code = ctypes.get_errno()
+            raise refused(code, "attach", f"'{place.place}'", program=place.program)
+        return Link(pointer)
+
+    def attach_multi(self, places: Sequence[Program]) -> Link:
+        """Plant one program at the addresses of many places at once. Raises Refused."""
+        count = len(places)
+        addresses = (c_uint64 * count)(*(place.address or 0 for place in places))
+        cookies = (c_uint64 * count)(*(place.cookie for place in places))
+        options = MultiOptions(
+            ctypes.sizeof(MultiOptions),
+            None,
+            ctypes.addressof(addresses),
+            ctypes.addressof(cookies),
+            count,
+            places[0].is_return,
+        )
+        attach = library().bpf_program__attach_kprobe_multi_opts
+        pointer = attach(self._program(places[0].program), None, ctypes.byref(options))
+        if not pointer:
+            what = f"{count} functions, '{places[0].place}' first"
+            raise refused(ctypes.get_errno(), "attach", what, program=places[0].program)
+        return Link(pointer)
+
+    def _program(self, name: str) -> int:
         if name not in self.programs:
             raise Refused("load", f"the object has no program '{name}'", program=name)
-        options = KprobeOptions(ctypes.sizeof(KprobeOptions), 0, offset, is_return)
-        where = os.fsencode(symbol) if symbol is not None else None
-        attach = library().bpf_program__attach_kprobe_opts
-        pointer = attach(self.programs[name], where, ctypes.byref(options))
-        if not pointer:
-            place = f"{symbol}+{offset:#x}" if symbol is not None else f"{offset:#x}"
-            raise refused(ctypes.get_errno(), "attach", f"'{place}'", program=name)
-        return Link(pointer)
+        return self.programs[name]
 
     def program_fds(self) -> list[int]:
         """Return the descriptors of the loaded programs."""

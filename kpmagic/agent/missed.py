@@ -12,8 +12,10 @@ from collections.abc import Iterable
 
 from kpmagic.agent.libbpf import Link, object_info
 
+PERF_EVENT, KPROBE_MULTI = 7, 8  # enum bpf_link_type
 KPROBES = (3, 4)  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE
 TYPE, ADDRESS, MISSED, LINK_END = 16, 40, 48, 56
+MULTI_MISSED = 32
 RECURSION, PROGRAM_END = 208, 216
 
 
@@ -22,9 +24,10 @@ def count_missed(links: Iterable[Link], programs: Iterable[int]) -> int | None:
     total = 0
     for link in links:
         info = link.info(LINK_END)
-        if len(info) < LINK_END or _word(info, TYPE, 4) not in KPROBES:
+        missed = MULTI_MISSED if _word(info, 0, 4) == KPROBE_MULTI else MISSED
+        if len(info) < LINK_END or not (_is_kprobe(info) or missed == MULTI_MISSED):
             return None
-        total += _word(info, MISSED)
+        total += _word(info, missed)
     for program in programs:
         info = object_info(program, PROGRAM_END)
         if len(info) < PROGRAM_END:
@@ -39,9 +42,13 @@ def address_of(link: Link) -> int | None:
     Since Linux 6.6, 1b715e1b0ec5; 0 when the kernel hides addresses.
     """
     info = link.info(LINK_END)
-    if len(info) < MISSED or _word(info, TYPE, 4) not in KPROBES:
+    if len(info) < MISSED or not _is_kprobe(info):
         return None
     return _word(info, ADDRESS) or None
+
+
+def _is_kprobe(info: bytes) -> bool:
+    return _word(info, 0, 4) == PERF_EVENT and _word(info, TYPE, 4) in KPROBES
 
 
 def _word(info: bytes, place: int, size: int = 8) -> int:

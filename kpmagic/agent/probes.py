@@ -9,13 +9,14 @@ import time
 from typing import Any
 
 from kpmagic.agent import wire
-from kpmagic.agent.arguments import Program, Start
+from kpmagic.agent.arguments import Start
 from kpmagic.agent.gate import Gate, gate_size
 from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.leftovers import count_in_flight
 from kpmagic.agent.libbpf import SENTENCE, WALK, Link, Map, Object
 from kpmagic.agent.maps import read_aggregates, read_keys
-from kpmagic.agent.missed import address_of, count_missed
+from kpmagic.agent.missed import count_missed
+from kpmagic.agent.planting import Planting, batches, make_room
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
 
@@ -81,22 +82,16 @@ class Probes:
         if object_.map(GATE_MAP).value_size < gate_size(self._cpus):
             raise Refused("load", f"section '{GATE_MAP}' is too short for {self._cpus} CPUs")
 
-    def attach(self) -> list[dict[str, Any]]:
-        """Plant all programs; return the wire's "attached". Raises Refused."""
+    def attach(self) -> dict[str, Any]:
+        """Plant all programs; return the wire's "attached" and "left_out". Raises Refused."""
         check_switches()
-        attached = []
-        for program in self._asked.programs:
-            link = self._attach(program)
-            self._links.append(link)
-            address = address_of(link) or program.address
-            attached.append({"program": program.program, "address": address})
+        make_room(len(self._asked.programs))
+        planted = Planting(self._object, self._links)
+        for together in batches(self._asked.programs):
+            planted.plant(together)
+        planted.check()
         self._missed_before = self._missed_so_far()
-        return attached
-
-    def _attach(self, program: Program) -> Link:
-        base = 0 if program.symbol is not None else program.address or 0
-        offset = base + program.offset
-        return self._object.attach(program.program, program.symbol, offset, program.is_return)
+        return {"attached": planted.attached, "left_out": planted.left_out}
 
     def detach(self, seconds: float) -> bool:
         """Take out probes for about so long; return whether all are out.

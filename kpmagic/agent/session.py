@@ -64,15 +64,14 @@ class Session:
         self._probes = Probes(self._asked, cgroup)
         loaded = time.monotonic_ns()
         try:
-            attached = self._probes.attach()
+            planted = self._probes.attach()
         except BaseException:
             self._probes.close()
             raise
-        planted = time.monotonic_ns()
         self.started = {
-            "attached": attached,
+            **planted,
             "load_ns": loaded - began,
-            "attach_ns": planted - loaded,
+            "attach_ns": time.monotonic_ns() - loaded,
         }
 
     def go(self) -> None:

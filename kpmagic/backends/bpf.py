@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from kpmagic import layout
 from kpmagic.backends import bpf_calls
 from kpmagic.body import widen
 from kpmagic.handler import Analysis, Handler
-from kpmagic.model import Aggregate, Layout, Parameter, Plan, Program, Source
+from kpmagic.model import Aggregate, Layout, Parameter, Plan, Program, Site, Source
 from kpmagic.registers import passed
 from kpmagic.scope import in_scope, parameters
 
@@ -40,8 +41,7 @@ class Bpf:
         """Return the generated source and what its records look like."""
         layouts = tuple(
             layout.record(emit.row, ((column.name, column.type) for column in emit.columns))
-            for handler in analysis.handlers
-            for emit in handler.emits
+            for emit in analysis.emits
         )
         aggregates = tuple(
             {add.aggregate.map: add.aggregate for h in analysis.handlers for add in h.adds}.values()
@@ -55,18 +55,34 @@ class Bpf:
             layouts,
             size,
             aggregates,
-            tuple(_programs(analysis.plan, is_return)),
+            tuple(_programs(analysis, is_return)),
             "kp_calls" if is_return else "",
+            analysis.left_out,
         )
 
 
-def _programs(plan: Plan, is_return: bool) -> Iterator[Program]:
+def _programs(analysis: Analysis, is_return: bool) -> Iterator[Program]:
     """Where to attach what; returns first, so that every counted entry can be seen to return."""
-    for number, site in enumerate(plan.sites):
-        yield Program(f"kp_{number}", site.symbol, site.offset, site.address, is_return)
-    if is_return:
-        for number, site in enumerate(plan.sites):
-            yield Program(f"kp_{number}_entry", site.symbol, 0, site.address)
+    sites = analysis.plan.sites
+    for handler in analysis.handlers:
+        for number in handler.numbers:
+            program = _program(handler, "", number, sites[number])
+            yield replace(program, is_return=is_return, multi=handler.multi)
+    for handler in analysis.handlers if is_return else ():
+        for number in handler.numbers:
+            yield _program(handler, "_entry", number, sites[number])
+
+
+def _program(handler: Handler, suffix: str, number: int, site: Site) -> Program:
+    return Program(
+        f"kp_{handler.number}{suffix}",
+        site.symbol,
+        site.offset,
+        site.address,
+        cookie=number if len(handler.numbers) > 1 else 0,
+        exact=site.exact,
+        optional=site.spec.wild,
+    )
 
 
 def _file(
@@ -88,9 +104,25 @@ def _file(
         yield from _table(table, cpus)
     if is_return:
         yield from _calls(analysis)
+    if any(_asks_name(handler) for handler in analysis.handlers):
+        yield from _names(plan)
     for handler in analysis.handlers:
         yield from _handler(analysis.plan, handler)
         yield from (_return_programs if is_return else _entry_program)(plan, handler)
+
+
+def _asks_name(handler: Handler) -> bool:
+    """Whether the name of the function is known only when it is hit."""
+    return "func" in handler.uses and len(handler.numbers) > 1
+
+
+def _names(plan: Plan) -> Iterator[str]:
+    """The names of all sites, by number."""
+    size = layout.round_up(max(len(site.symbol) for site in plan.sites) + 1, 8)
+    yield f"#define KP_SITES {len(plan.sites)}"
+    yield f'static const char kp_names[KP_SITES][{size}] SEC(".rodata.names") = {{'
+    yield from (f'\t"{site.symbol}",' for site in plan.sites)
+    yield "};\n"
 
 
 def _row(shape: Layout) -> Iterator[str]:
@@ -161,7 +193,7 @@ def _handler(plan: Plan, handler: Handler) -> Iterator[str]:
         yield f"\tif (!({handler.where})) {{ kp_hit->cpu->filtered++; return; }}"
     yield "\tif (kp_sampled_out(kp_hit)) return;\n{"
     yield f'#line {plan.probe.body_line} "{CELL}"'
-    yield "".join(bpf_calls.render(piece, handler) for piece in handler.pieces)
+    yield "".join(bpf_calls.render(piece) for piece in handler.pieces)
     yield f';}}\n#line 1 "{MAIN}"\n}}\n'
 
 
@@ -183,15 +215,27 @@ def _locals(plan: Plan, handler: Handler) -> Iterator[str]:
         if name == "comm":
             yield "\tchar comm[16] = {};\n\tbpf_get_current_comm(comm, sizeof(comm));"
             continue
+        if name == "func" and _asks_name(handler):
+            yield f"\tKP_LOCAL {declarations[name]};"
+            yield "\tif (kp_hit->site >= KP_SITES) return;"
+            yield "\t__builtin_memcpy(func, kp_names[kp_hit->site], sizeof(func));"
+            continue
         initial = _INITIAL[name].format(symbol=handler.site.symbol)
         yield f"\tKP_LOCAL {declarations[name]} = {initial};"
 
 
+def _hit(handler: Handler, context: str) -> str:
+    """Return the declaration of what is known of a hit before anything else: its site."""
+    several = len(handler.numbers) > 1
+    number = f"bpf_get_attach_cookie({context})" if several else str(handler.number)
+    return f"struct kp_hit hit = {{ .site = {number} }};"
+
+
 def _entry_program(plan: Plan, handler: Handler) -> Iterator[str]:
-    yield f"""SEC("kprobe")
+    yield f"""SEC("{"kprobe.multi" if handler.multi else "kprobe"}")
 int kp_{handler.number}(struct pt_regs *regs)
 {{
-	struct kp_hit hit;
+	{_hit(handler, "regs")}
 
 	if (kp_watching(&hit) && kp_begin(&hit))
 		kp_body_{handler.number}(&hit, regs);
@@ -206,11 +250,11 @@ def _return_programs(plan: Plan, handler: Handler) -> Iterator[str]:
     yield f"""SEC("kprobe")
 int kp_{number}_entry(struct pt_regs *kp_regs)
 {{
-	struct kp_hit hit;
+	{_hit(handler, "kp_regs")}
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, {number}, kp_regs->sp);
+	struct kp_call_key key = kp_call_key(&hit, kp_regs->sp);
 	struct kp_call call = {{ .words = {{ {words} }} }};
 	call.ts = bpf_ktime_get_ns();
 	kp_enter(&hit, &kp_calls, &key, &call);
@@ -220,11 +264,11 @@ int kp_{number}_entry(struct pt_regs *kp_regs)
 SEC("kretprobe")
 int kp_{number}(struct pt_regs *regs)
 {{
-	struct kp_hit hit;
+	{_hit(handler, "regs")}
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, {number}, regs->sp - KP_RETURN_SP);
+	struct kp_call_key key = kp_call_key(&hit, regs->sp - KP_RETURN_SP);
 	const struct kp_call *found = bpf_map_lookup_elem(&kp_calls, &key);
 	if (!found)
 		return 0; /* began before the gate was open, or the table was full */

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kpmagic import layout
-from kpmagic.handler import Add, Column, Emit, Handler, Piece
+from kpmagic.handler import Add, Column, Emit, Piece
 from kpmagic.model import Aggregate
 
 _READERS = {
@@ -16,16 +16,16 @@ _READERS = {
 }
 
 
-def render(piece: Piece, handler: Handler) -> str:
+def render(piece: Piece) -> str:
     """Return a piece of a body as C, on as many lines as it took in the cell."""
     if isinstance(piece, str):
         return piece
-    parts = _emit(piece, handler) if isinstance(piece, Emit) else _add(piece)
+    parts = _emit(piece) if isinstance(piece, Emit) else _add(piece)
     return "({ " + " ".join(parts) + " })" + "\n" * piece.lines
 
 
-def _emit(emit: Emit, handler: Handler) -> Iterator[str]:
-    reserve = f"kp_reserve(kp_hit, kp_ts, {handler.number}, {emit.row})"
+def _emit(emit: Emit) -> Iterator[str]:
+    reserve = f"kp_reserve(kp_hit, kp_ts, {emit.row})"
     yield f"struct kp_row_{emit.row} *kp_r = {reserve};"
     yield "if (kp_r) {"
     for column in emit.columns:

@@ -39,18 +39,29 @@ class Member:
 class Btf(Types):
     """The types of one kernel (``/sys/kernel/btf/vmlinux``) or, with ``base``, of one module."""
 
+    _ids: dict[str, list[int]] | None = None  # of functions by name, once they are indexed
+
     def function(self, name: str) -> Function | None:
         """Return the prototype of ``name``.
 
         None where BTF has none, or has several that differ: which of them is meant, nothing says.
         """
-        found = [self.type(self.type(i).value) for i in self.find(name, Kind.FUNC)]
+        ids = self.find(name, Kind.FUNC) if self._ids is None else self._ids.get(name, [])
+        found = [self.type(self.type(i).value) for i in ids]
         if any(prototype.kind != Kind.FUNC_PROTO for prototype in found):
             raise bad(f"function {name!r} has no prototype")
         functions = [self._function(name, prototype) for prototype in found]
         if not functions or any(f != functions[0] for f in functions):
             return None
         return functions[0]
+
+    def index_functions(self) -> None:
+        """Make `function` fast; worth it for more than some dozens of them."""
+        if self._ids is None:
+            found: dict[str, list[int]] = {}
+            for type_id, name in self.named(Kind.FUNC):
+                found.setdefault(name, []).append(type_id)
+            self._ids = found
 
     def functions(self) -> list[str]:
         """Return the names of all functions."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -140,6 +141,13 @@ class Types:
         names = self._base.names(*kinds) if self._base else []
         offsets = self._names[np.isin(self._kinds, kinds)]
         return names + [self.string(o) for o in offsets[offsets != 0].tolist()]
+
+    def named(self, *kinds: Kind) -> Iterator[tuple[int, str]]:
+        """Yield id and name of all types of ``kinds`` that have a name."""
+        if self._base:
+            yield from self._base.named(*kinds)
+        for index in np.flatnonzero(np.isin(self._kinds, kinds) & (self._names != 0)).tolist():
+            yield index + self._first, self.string(int(self._names[index]))
 
     def is_namesake(self, type_id: int) -> bool:
         """Say whether an earlier type has the same name in C: then C's name is that one's.

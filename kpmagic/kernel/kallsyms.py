@@ -8,6 +8,7 @@ One name is looked up by searching the text; only a look-up by address needs an 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,13 +80,25 @@ class Kallsyms:
 
     def is_init(self, symbol: Symbol) -> bool:
         """Whether a function's code was freed when the kernel had started."""
-        bounds = [s.address for name in ("_sinittext", "_einittext") for s in self.find(name, "")]
-        return len(bounds) == 2 and bounds[0] <= symbol.address < bounds[1]
+        return len(self._init) == 2 and self._init[0] <= symbol.address < self._init[1]
+
+    @cached_property
+    def _init(self) -> list[int]:
+        """Where that code begins and ends."""
+        return [s.address for name in ("_sinittext", "_einittext") for s in self.find(name, "")]
 
     def variants(self, name: str) -> tuple[Symbol, ...]:
         """Return what the compiler made of a function: ``name.isra.0``, ``name.cold`` …"""
         pattern = re.compile(rb" %b(?:\.[\w.]+)(?=[\n\t])" % re.escape(name.encode()))
         return tuple(self._symbol(m.start()) for m in pattern.finditer(self._text))
+
+    def matching(self, pattern: str, module: str = "") -> Iterator[Symbol]:
+        """Yield the functions of one module, ``""`` the kernel, whose names match a pattern."""
+        name = _glob(pattern)
+        behind = rb"\t\[%b\]\n" % re.escape(module.encode()) if module else rb"\n"
+        wanted = re.compile(rb"\n[0-9a-f]+ [tTwW] %b(?=%b)" % (name, behind))
+        for found in wanted.finditer(self._text):
+            yield self._symbol(found.start() + 1)
 
     def functions(self) -> set[str]:
         """Return the names of all functions."""
@@ -144,6 +157,21 @@ class Kallsyms:
         order = np.argsort(addresses, kind="stable")
         order = order[addresses[order] >= _KERNEL_START]
         return addresses[order], starts[order]
+
+
+def _glob(pattern: str) -> bytes:
+    """Return the regular expression of a shell pattern, as it stands between blanks."""
+    words = {b"*": rb"\S*", b"?": rb"\S"}
+    pieces = re.split(rb"(\*|\?|\[!?[^\]\s]+\])", pattern.encode("utf-8", "replace"))
+    made = []
+    for piece in pieces:
+        if piece.startswith(b"[") and piece.endswith(b"]"):
+            inverted = piece[1:2] == b"!"
+            inside = piece[1 + inverted : -1].replace(b"\\", rb"\\").replace(b"^", rb"\^")
+            made.append(b"[" + (b"^\\s" if inverted else b"") + inside + b"]")
+        else:
+            made.append(words.get(piece) or re.escape(piece))
+    return b"".join(made)
 
 
 def without_modules(text: bytes) -> bytes:

@@ -11,6 +11,7 @@ from ..options import show_size
 from ..run import Run
 from ..stats import Stats
 from .clean import clean, clean_lines, escape
+from .places import place_notes
 from .table import Table, of_frame, of_histogram
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _lines(text: str) -> str:
 def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
     """Return what the card of ``run`` says now; tables where --show is one of ``tables_for``."""
     head = clean(head_line(run))
-    notes = tuple(clean(note) for note in [run.info["note"]] if note)
+    notes = tuple(map(clean, place_notes(run)))
     if run.options.dry_run:
         return Content(head, notes, verbatim=run.source)
     show_tables = run.options.show in tables_for

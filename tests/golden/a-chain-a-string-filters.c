@@ -34,7 +34,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 {
 #line 2 "cell"
 if (count > LIMIT) return;
-({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0, 0); if (kp_r) { __builtin_memset(kp_r->c_name, 0, 128); bpf_probe_read_kernel_str(kp_r->c_name, 128, (const void *)(KP_LOAD(const unsigned char *, &(KP_LOAD(struct dentry *, &(file->f_path.dentry))->d_name.name)))); kp_r->c_position = (__s64)(KP_LOAD(long long, &(*pos))); kp_r->c_mode = (__u32)(KP_LOAD_BITS(unsigned int, __u64, (file), 20, 1, 1, 3)); kp_r->c_color = (__s32)(KP_LOAD(__s32, &(file->color))); kp_submit(kp_hit, kp_r); } })
+({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { __builtin_memset(kp_r->c_name, 0, 128); bpf_probe_read_kernel_str(kp_r->c_name, 128, (const void *)(KP_LOAD(const unsigned char *, &(KP_LOAD(struct dentry *, &(file->f_path.dentry))->d_name.name)))); kp_r->c_position = (__s64)(KP_LOAD(long long, &(*pos))); kp_r->c_mode = (__u32)(KP_LOAD_BITS(unsigned int, __u64, (file), 20, 1, 1, 3)); kp_r->c_color = (__s32)(KP_LOAD(__s32, &(file->color))); kp_submit(kp_hit, kp_r); } })
 ;
 ;}
 #line 1 "handler.bpf.c"
@@ -43,7 +43,7 @@ if (count > LIMIT) return;
 SEC("kprobe")
 int kp_0(struct pt_regs *regs)
 {
-	struct kp_hit hit;
+	struct kp_hit hit = { .site = 0 };
 
 	if (kp_watching(&hit) && kp_begin(&hit))
 		kp_body_0(&hit, regs);

@@ -67,7 +67,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"
-({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0, 0); if (kp_r) { kp_r->c_retval = (__s64)(retval); kp_r->c_latency = (__u64)(latency); kp_r->c_count = (__u64)(count); kp_submit(kp_hit, kp_r); } });
+({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { kp_r->c_retval = (__s64)(retval); kp_r->c_latency = (__u64)(latency); kp_r->c_count = (__u64)(count); kp_submit(kp_hit, kp_r); } });
 ({ struct kp_table_0_key *kp_k = kp_key(kp_table_0_keys); __u64 kp_v = (__u64)(latency); __builtin_memcpy(kp_k->c_by, comm, 16); kp_k->bucket = kp_log2_bucket(kp_v, false); struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) kp_add(kp_t, 0); });
 ({ struct kp_table_1_key *kp_k = kp_key(kp_table_1_keys); __u64 kp_v = (__s64)(retval); kp_k->bucket = kp_step_bucket(kp_v, true, 0LL, 100LL, 10); struct kp_total *kp_t = kp_total(kp_hit, &kp_table_1, kp_k); if (kp_t) kp_add(kp_t, 0); });
 ;}
@@ -77,11 +77,11 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 SEC("kprobe")
 int kp_0_entry(struct pt_regs *kp_regs)
 {
-	struct kp_hit hit;
+	struct kp_hit hit = { .site = 0 };
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, 0, kp_regs->sp);
+	struct kp_call_key key = kp_call_key(&hit, kp_regs->sp);
 	struct kp_call call = { .words = { kp_regs->dx } };
 	call.ts = bpf_ktime_get_ns();
 	kp_enter(&hit, &kp_calls, &key, &call);
@@ -91,11 +91,11 @@ int kp_0_entry(struct pt_regs *kp_regs)
 SEC("kretprobe")
 int kp_0(struct pt_regs *regs)
 {
-	struct kp_hit hit;
+	struct kp_hit hit = { .site = 0 };
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, 0, regs->sp - KP_RETURN_SP);
+	struct kp_call_key key = kp_call_key(&hit, regs->sp - KP_RETURN_SP);
 	const struct kp_call *found = bpf_map_lookup_elem(&kp_calls, &key);
 	if (!found)
 		return 0; /* began before the gate was open, or the table was full */

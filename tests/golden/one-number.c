@@ -21,7 +21,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"
-({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0, 0); if (kp_r) { kp_r->c_value = (__s32)(value); kp_submit(kp_hit, kp_r); } });
+({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { kp_r->c_value = (__s32)(value); kp_submit(kp_hit, kp_r); } });
 ;}
 #line 1 "handler.bpf.c"
 }
@@ -29,7 +29,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 SEC("kprobe")
 int kp_0(struct pt_regs *regs)
 {
-	struct kp_hit hit;
+	struct kp_hit hit = { .site = 0 };
 
 	if (kp_watching(&hit) && kp_begin(&hit))
 		kp_body_0(&hit, regs);

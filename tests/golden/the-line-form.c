@@ -50,7 +50,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"
-({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0, 0); if (kp_r) { kp_r->c_file = (__u64)(file); kp_r->c_buf = (__u64)(buf); kp_r->c_count = (__u64)(count); kp_r->c_pos = (__u64)(pos); kp_r->c_retval = (__s64)(retval); kp_r->c_latency = (__u64)(latency); kp_submit(kp_hit, kp_r); } });
+({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { kp_r->c_file = (__u64)(file); kp_r->c_buf = (__u64)(buf); kp_r->c_count = (__u64)(count); kp_r->c_pos = (__u64)(pos); kp_r->c_retval = (__s64)(retval); kp_r->c_latency = (__u64)(latency); kp_submit(kp_hit, kp_r); } });
 ;}
 #line 1 "handler.bpf.c"
 }
@@ -58,11 +58,11 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 SEC("kprobe")
 int kp_0_entry(struct pt_regs *kp_regs)
 {
-	struct kp_hit hit;
+	struct kp_hit hit = { .site = 0 };
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, 0, kp_regs->sp);
+	struct kp_call_key key = kp_call_key(&hit, kp_regs->sp);
 	struct kp_call call = { .words = { kp_regs->di, kp_regs->si, kp_regs->dx, kp_regs->cx } };
 	call.ts = bpf_ktime_get_ns();
 	kp_enter(&hit, &kp_calls, &key, &call);
@@ -72,11 +72,11 @@ int kp_0_entry(struct pt_regs *kp_regs)
 SEC("kretprobe")
 int kp_0(struct pt_regs *regs)
 {
-	struct kp_hit hit;
+	struct kp_hit hit = { .site = 0 };
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, 0, regs->sp - KP_RETURN_SP);
+	struct kp_call_key key = kp_call_key(&hit, regs->sp - KP_RETURN_SP);
 	const struct kp_call *found = bpf_map_lookup_elem(&kp_calls, &key);
 	if (!found)
 		return 0; /* began before the gate was open, or the table was full */

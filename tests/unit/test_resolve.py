@@ -20,6 +20,7 @@ from kpmagic.kernel.probeable import Blacklist, Traceable
 from kpmagic.kernel.suggest import glob_near, similar
 from kpmagic.model import Kind, Plan, Probe, Site, Spec
 from kpmagic.resolve import needs_modules, resolve
+from kpmagic.syntax import parse_spec
 
 KALLSYMS = b"""\
 0000000000001000 A irq_stack_backing_store
@@ -262,7 +263,20 @@ ERRORS: list[tuple[str, Kind, str, str]] = [
     ),
     ("0x1234", "kprobe", "no function at 0x1234 in this kernel (6.1.0-56-amd64)", "every boot"),
     ("nf_tables:nft_do_chain", "kprobe", "module 'nf_tables' is not loaded", "modprobe nf_tables"),
-    ("vfs_*", "kprobe", "wildcards do not work yet: 'vfs_*'", "%kp symbols 'vfs_*'"),
+    (
+        "vfsread_*",
+        "kprobe",
+        "no function matches 'vfsread_*' in this kernel (6.1.0-56-amd64)",
+        "%kp symbols 'vfsread_*'",
+    ),
+    (
+        "__sch*",
+        "kprobe",
+        "none of the 1 functions '__sch*' stands for can be probed: '__schedule' is notrace",
+        "call them",
+    ),
+    ("vfs_*+4", "kprobe", "'vfs_*+4': functions have no offset in common", "name one function"),
+    ("nf_tables:nft_*", "kprobe", "module 'nf_tables' is not loaded", "modprobe nf_tables"),
 ]
 
 
@@ -336,3 +350,51 @@ def test_glob_near(name: str, glob: str) -> None:
 def test_facts_file_is_not_needed_to_resolve(facts: KernelFacts) -> None:
     assert not Path(facts.btf_file).exists()
     assert site(facts, "vfs_read")
+
+
+def _wild(facts: KernelFacts, *texts: str, kind: Kind = "kprobe") -> Plan:
+    return resolve(Probe(kind, tuple(map(parse_spec, texts)), None), facts)
+
+
+def test_a_wildcard_is_every_function_it_matches(facts: KernelFacts) -> None:
+    plan = _wild(facts, "vfs_*")
+    assert [site.symbol for site in plan.sites] == ["vfs_read", "vfs_readv"]
+    assert plan.sites[0].function is not None
+    assert plan.sites[1].function is None
+    assert all(site.exact for site in plan.sites)
+    assert plan.left_out == ()
+
+
+@pytest.mark.parametrize("pattern", ["vfs_rea[a-d]", "vfs_rea?", "vfs_rea[!e]"])
+def test_wildcards_are_the_shells(facts: KernelFacts, pattern: str) -> None:
+    assert [site.symbol for site in _wild(facts, pattern).sites] == ["vfs_read"]
+
+
+def test_a_wildcard_says_what_it_leaves_out(facts: KernelFacts) -> None:
+    plan = _wild(facts, "*s[tcp]*", kind="kretprobe")
+    assert "name_show" not in {site.symbol for site in plan.sites}
+    left_out = {each.name: each.why for each in plan.left_out}
+    assert left_out["_raw_spin_lock"] == "known to hang machines when it is probed"
+    assert left_out["start_kernel"] == "gone since the kernel has started (__init)"
+    assert left_out["__schedule"] == "notrace"
+
+
+def test_a_wildcard_takes_all_functions_of_one_name_and_no_parts(facts: KernelFacts) -> None:
+    assert [site.symbol for site in _wild(facts, "name_*").sites] == ["name_show", "name_show"]
+    assert [site.symbol for site in _wild(facts, "cold_*").sites] == ["cold_user"]
+
+
+def test_a_function_named_twice_is_probed_once(facts: KernelFacts) -> None:
+    plan = _wild(facts, "vfs_readv", "vfs_*")
+    assert [site.symbol for site in plan.sites] == ["vfs_readv", "vfs_read"]
+    assert not plan.sites[0].spec.wild
+
+
+def test_too_many_functions_are_refused(facts: KernelFacts) -> None:
+    lines = "".join(f"ffffffff82{i:06x} t many_{i}\n" for i in range(0, 5000 * 16, 16))
+    many = replace(facts, symbols=Kallsyms(lines.encode()), traceable=None)
+    with pytest.raises(SymbolError, match="stands for 5,000 functions; a probe takes at most"):
+        _wild(many, "many_*")
+    assert len(_wild(many, "many_1*").sites) == sum(
+        str(i).startswith("1") for i in range(0, 80000, 16)
+    )

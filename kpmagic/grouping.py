@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""Which sites of a plan one handler can serve: those at which the body means the same C."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from kpmagic.body import narrow, scan, scan_expression
+from kpmagic.handler import Handler
+from kpmagic.model import Plan, Site
+from kpmagic.registers import passed
+from kpmagic.scope import in_scope, parameters
+
+COOKIE = "attach-cookie"
+MULTI = "kprobe-multi"
+
+
+def line_form(plan: Plan, site: Site) -> str:
+    """Return the body of a probe without one: every argument a column."""
+    names = [p.name for p in parameters(plan, site) if p.kind not in ("struct", "union", "float")]
+    if plan.probe.kind == "kretprobe":
+        names += [name for name in ("retval", "latency") if name in in_scope(plan, site)]
+    return f"emit({', '.join(names)});"
+
+
+def body_of(plan: Plan, site: Site) -> str:
+    """Return the body at one site: the user's, or that of the line form."""
+    return line_form(plan, site) if plan.probe.body is None else plan.probe.body
+
+
+def groups(plan: Plan) -> list[tuple[int, ...]]:
+    """Return the numbers of the sites that look the same to the body, in order of the first.
+
+    Raises CellError for what no handler may hold.
+    """
+    found: dict[Any, list[int]] = {}
+    names_of: dict[str, frozenset[str]] = {}
+    for number, site in enumerate(plan.sites):
+        body = body_of(plan, site)
+        if body not in names_of:
+            names_of[body] = _names(plan, body)
+        found.setdefault((body, _shape(plan, site, names_of[body])), []).append(number)
+    return [tuple(numbers) for numbers in found.values()]
+
+
+def _names(plan: Plan, body: str) -> frozenset[str]:
+    probe = plan.probe
+    names = scan(narrow(body), probe.body_line, probe.cell).names
+    where = probe.options.where
+    return names | scan_expression(where, probe.cell, probe.where_at).names if where else names
+
+
+def _shape(plan: Plan, site: Site, names: frozenset[str]) -> Any:
+    """Return all that a handler of this body depends on at ``site``."""
+    everything = parameters(plan, site)
+    known = zip(everything, passed(everything), strict=True)
+    used = tuple((p.declaration, tuple(words)) for p, words in known if p.name in names)
+    builtins = in_scope(plan, site)
+    return used, tuple(builtins.get(name) for name in sorted(names)), _at_entry(site, names, plan)
+
+
+def _at_entry(site: Site, names: frozenset[str], plan: Plan) -> bool:
+    """Whether the kernel can attach here together with other functions (BPF_TRACE_KPROBE_MULTI).
+
+    There registers other than the arguments are not what they were at the function's entry.
+    """
+    return (
+        MULTI in plan.features
+        and plan.probe.kind == "kprobe"
+        and site.exact
+        and not site.offset
+        and "regs" not in names
+    )
+
+
+def placed(plan: Plan, handler: Handler) -> Iterator[Handler]:
+    """Yield the handler as it is to be rendered: for all its sites, or for one site each.
+
+    One program for many sites must be able to ask which of them was hit.
+    """
+    multi = len(handler.numbers) > 1 and _at_entry(handler.site, handler.uses, plan)
+    if COOKIE in plan.features or len(handler.numbers) == 1:
+        yield replace(handler, multi=multi)
+        return
+    for number in handler.numbers:
+        yield replace(handler, site=plan.sites[number], numbers=(number,))
