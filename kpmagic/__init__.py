@@ -25,7 +25,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .api import probe, retprobe
+    from .api import module, probe, retprobe
     from .comparison import compare
     from .magics import load_ipython_extension, unload_ipython_extension
     from .run import Run
@@ -38,6 +38,7 @@ _LATER = {
     "connect": "session",
     "use": "session",
     "compare": "comparison",
+    "module": "api",
     "probe": "api",
     "retprobe": "api",
     "Run": "run",
@@ -62,6 +63,7 @@ __all__ = [
     "compare",
     "connect",
     "load_ipython_extension",
+    "module",
     "probe",
     "retprobe",
     "unload_ipython_extension",

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import CellError, KpmagicError
-from .options import OPTIONS, help_text
+from .options import OPTIONS, help_text, is_of
 
 if TYPE_CHECKING:
     from .model import Kind, Probe
@@ -48,7 +48,8 @@ def usage() -> str:
              "python -m kpmagic retprobe SYMBOL… (likewise)"]  # fmt: skip
     lines += [f"python -m kpmagic {each.usage:<24} {each.help}" for each in SUBCOMMANDS
               if each.shell]  # fmt: skip
-    kept = [line for option, line in zip(OPTIONS, help_text().splitlines(), strict=True)
+    shown = [option for option in OPTIONS if is_of(option, "kprobe")]
+    kept = [line for option, line in zip(shown, help_text().splitlines(), strict=True)
             if option.field not in NOT_HERE]  # fmt: skip
     return "\n".join([*lines, "", "without --for or --while a probe runs until Ctrl-C", *kept])
 

@@ -9,7 +9,9 @@ from typing import Any
 from . import build
 from .connection import Connection
 from .errors import KpmagicError
-from .model import Kind, Probe
+from .model import Kind, Options, Probe
+from .module_run import ModuleRun
+from .modules import Module, module_from_keywords
 from .resolve import needs_modules, resolve
 from .run import Run
 from .session import session
@@ -17,6 +19,7 @@ from .syntax import probe_from_keywords
 from .view.card import CARD
 
 Bind = Callable[[Run], None]
+BindModule = Callable[[ModuleRun], None]
 
 
 def probe(
@@ -48,6 +51,20 @@ def retprobe(
     return _from_keywords("kretprobe", symbol, body, target, options)
 
 
+def module(
+    name: str, source: str, *, target: Connection | str | None = None, **options: Any
+) -> ModuleRun:
+    """Build the C ``source`` of a whole kernel module called ``name``, load it, read its log.
+
+    The options are those of %%kmodule: ``command`` (--while), ``duration`` (--for), ``max_time``,
+    ``rename``, ``dry_run``. With ``command`` or ``duration`` it returns when the module is out
+    again, otherwise at once. Raises KpmagicError.
+    """
+    asked = module_from_keywords(name, source, options)
+    run = start_module(asked, session.connection(target))
+    return run.finish() if ends_itself(asked.options) else run
+
+
 def _from_keywords(
     kind: Kind,
     symbol: str | Iterable[str],
@@ -62,7 +79,12 @@ def _from_keywords(
 
 def blocks(asked: Probe) -> bool:
     """Whether the run ends by itself with a time or a command."""
-    return asked.options.duration is not None or asked.options.command is not None
+    return ends_itself(asked.options)
+
+
+def ends_itself(options: Options) -> bool:
+    """Whether a time or a command ends the run."""
+    return options.duration is not None or options.command is not None
 
 
 def prepare(asked: Probe, connection: Connection) -> Run:
@@ -93,3 +115,50 @@ def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run
     if replaced is not None:
         replaced.stop("replaced")
     return run
+
+
+def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
+    """Return the run of a module, built and not loaded. Raises BuildError, TargetError, …"""
+    from . import module_build, modules
+    from .view.module_card import MODULE_CARD
+
+    if asked.options.rename:
+        facts = connection.facts(session.progress)
+        asked = modules.rename(asked, facts.symbols.__contains__)
+    folder = module_build.headers_of(connection.target, connection.release, session.progress)
+    session.progress(f"building {asked.name}.ko")
+    artifact, warnings = module_build.build_module(asked, folder)
+    run = ModuleRun(connection, asked, artifact, MODULE_CARD)
+    run.build_warnings = warnings
+    return run
+
+
+def start_module(
+    asked: Module, connection: Connection, bind: BindModule | None = None
+) -> ModuleRun:
+    """Build and load a module; ``bind`` is given the run before it starts.
+
+    One of the same name that this session has loaded is removed first.
+    """
+    run = prepare_module(asked, connection)
+    if bind is not None:
+        bind(run)
+    if asked.options.dry_run:
+        return run
+    replaced = session.add(run)
+    if replaced is not None:
+        replaced.stop("replaced")
+    _load(run)
+    return run
+
+
+def _load(run: ModuleRun) -> None:
+    from .module_refusals import explain
+    from .refusals import ModuleRefusal
+
+    try:
+        run.start()
+    except ModuleRefusal as refusal:
+        exists = run.connection.facts(session.progress).symbols.__contains__
+        run.failure = explain(refusal, run.module, exists)
+        raise run.failure from None

@@ -9,7 +9,7 @@ from . import cache
 from .view.table import grouped
 
 # kernels are a download, and the precompiled headers are open in every compiler that runs
-REMOVED = ("facts/*", "console/*", "headers/*/objects")
+REMOVED = ("facts/*", "console/*", "headers/*/objects", "modules/*")
 
 
 def clean_cache() -> str:

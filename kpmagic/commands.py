@@ -11,8 +11,8 @@ from typing import Any
 
 from .asking import kernels, signature, struct, symbols
 from .errors import CellError, Place
-from .run import Run
-from .session import SANDBOX_OPTIONS, session
+from .module_run import ModuleRun
+from .session import SANDBOX_OPTIONS, AnyRun, session
 from .stages import STAGES, stage
 from .syntax import suggestion
 from .view.clean import clean, clean_lines
@@ -131,6 +131,20 @@ def list_(words: list[str]) -> None:
              each.connection.name) for each in runs]  # fmt: skip
     print(Table(("name", "state", "stopped by", "rows", "target"), tuple(rows),
                 (False, False, False, True, False)).text())  # fmt: skip
+    loaded = [each for each in runs if isinstance(each, ModuleRun) and each.state == "running"]
+    if loaded:
+        print(of_modules(loaded).text())
+
+
+def of_modules(loaded: Sequence[ModuleRun]) -> Table:
+    """Return the modules that are in a kernel, as lsmod shows them."""
+    rows = []
+    for each in loaded:
+        usage = each.usage()
+        if usage is not None:
+            size, count, by = usage
+            rows.append((clean(each.name), str(size), f"{count} {clean(by)}".rstrip()))
+    return Table(("module", "size", "used by"), tuple(rows), (False, True, False))
 
 
 def stop(words: list[str]) -> None:
@@ -141,11 +155,11 @@ def stop(words: list[str]) -> None:
             print(f"{clean(each.name)} stopped, {each.stats.rows} rows")
 
 
-def _runs(names: list[str]) -> list[Run]:
+def _runs(names: list[str]) -> list[AnyRun]:
     return session.runs() if names in ([], ["all"]) else [session.find(name) for name in names]
 
 
-def start(words: list[str]) -> Run:
+def start(words: list[str]) -> AnyRun:
     """Start a stopped probe again; its old rows are dropped."""
     return session.find(one(words, "%kp start NAME")).start()
 
@@ -213,4 +227,3 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
                shell=True),
 )  # fmt: skip
 BY_NAME = {each.name: each for each in SUBCOMMANDS}
-

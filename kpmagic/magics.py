@@ -10,14 +10,22 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import (
+    Magics,
+    cell_magic,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    no_var_expand,
+)
 
 from .errors import CellError
 from .options import help_text
 from .syntax import parse_probe
 
 if TYPE_CHECKING:
-    from .model import Kind, Probe
+    from .model import Kind, Options, Probe
+    from .module_run import ModuleRun
     from .run import Run
     from .view.complete import Known
     from .view.live import Panel
@@ -46,6 +54,30 @@ class KpmagicMagics(Magics):
         return self._probe("kretprobe", line, cell)
 
     @no_var_expand
+    @cell_magic
+    def kmodule(self, line: str, cell: str) -> ModuleRun:
+        from .api import ends_itself, start_module
+        from .modules import parse_module
+        from .session import session
+
+        count = self.shell.execution_count
+        asked = parse_module(line, cell, cell=f"In[{count}]")
+        check_headless(asked.options, self.shell)
+        panel = self._panel(bool(asked.options.quiet or asked.options.out))
+
+        def bind(run: ModuleRun) -> None:
+            if asked.options.out:
+                self.shell.user_ns[asked.options.out] = run
+
+        with _progress(panel):
+            run = start_module(asked, session.connection(asked.options.target or None), bind)
+        self.shown = (count, id(run))
+        (panel.watch if ends_itself(asked.options) and not asked.options.dry_run
+         else panel.follow)(run)  # fmt: skip
+        panel.done()
+        return run
+
+    @no_var_expand
     @line_magic
     def kp(self, line: str) -> Any:
         from .commands import run_line
@@ -57,7 +89,7 @@ class KpmagicMagics(Magics):
     def _probe(self, kind: Kind, line: str, cell: str | None) -> Run:
         count = self.shell.execution_count
         asked = parse_probe(kind, line, cell, cell=f"In[{count}]", names=self.shell.user_ns)
-        check_headless(asked, self.shell)
+        check_headless(asked.options, self.shell)
         quiet = bool(asked.options.quiet or asked.options.out)
         panel = self._panel(quiet)
         run = self._start(asked, panel)
@@ -89,7 +121,7 @@ class KpmagicMagics(Magics):
 
         return Panel(updates=has_displays(self.shell), quiet=quiet)
 
-    def display(self, run: Run) -> None:
+    def display(self, run: Run | ModuleRun) -> None:
         """Show a Run that a cell ends with, unless its magic has shown it in this very cell."""
         if self.shown != (self.shell.execution_count, id(run)):
             from .view.live import show
@@ -114,6 +146,15 @@ KpmagicMagics.kretprobe.__doc__ = f"""Probe a kernel function's return with a fe
 %kretprobe without a body makes a column of retval, latency and every argument. Returns the Run.
 
 {help_text()}
+"""
+KpmagicMagics.kmodule.__doc__ = f"""Build a kernel module from the cell, load it, show the log.
+
+    %%kmodule NAME [options]
+    #include <linux/module.h>       the C source, kept to the letter
+
+The module is in the kernel until its run ends; df() is the kernel's log since. Returns the run.
+
+{help_text("kmodule")}
 """
 KpmagicMagics.kp.__doc__ = "Everything but probes: %kp alone lists the subcommands."
 
@@ -150,9 +191,8 @@ def is_headless(shell: InteractiveShell) -> bool:
     return kernel is not None and not getattr(kernel, "_allow_stdin", True)
 
 
-def check_headless(asked: Probe, shell: InteractiveShell) -> None:
+def check_headless(chosen: Options, shell: InteractiveShell) -> None:
     """Refuse a probe whose end nobody would bring about. Raises CellError."""
-    chosen = asked.options
     ends = chosen.duration or chosen.command or chosen.background or chosen.dry_run
     if not ends and is_headless(shell):
         raise CellError(
@@ -168,6 +208,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if shell.display_formatter is not None:
         formatter = shell.display_formatter.ipython_display_formatter
         formatter.for_type_by_name("kpmagic.run", "Run", magics.display)
+        formatter.for_type_by_name("kpmagic.module_run", "ModuleRun", magics.display)
     from .view import complete_shell
 
     complete_shell.add(shell, known)
@@ -193,6 +234,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
 
     session.close()
     complete_shell.remove(shell)
-    for kind, names in (("line", ("kprobe", "kretprobe", "kp")), ("cell", ("kprobe", "kretprobe"))):
+    probes = ("kprobe", "kretprobe")
+    for kind, names in (("line", (*probes, "kp")), ("cell", (*probes, "kmodule"))):
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)

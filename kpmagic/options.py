@@ -195,10 +195,17 @@ OPTIONS: tuple[Option, ...] = (
            "SIZE", size, keyword="buffer"),
     Option("--dry-run", "dry_run", "everything but attaching; shows the generated source",
            short="-n", keyword="dry_run"),
+    Option("--rename", "rename", "functions the module names get the name they have in this kernel",
+           keyword="rename"),
     Option("--show", "show", "what the card shows", "table|plot|none",
            one_of("table", "plot", "none")),
     Option("", "quiet", "show nothing", short="-q"),
 )  # fmt: skip
+
+# the options of %%kmodule: a module is in the kernel that long, and filters nothing
+OF_MODULES = frozenset(("out", "duration", "command", "background", "max_time", "target", "dry_run",
+                        "rename", "show", "quiet"))  # fmt: skip
+OF_MODULES_ONLY = frozenset(("rename",))
 
 BY_FLAG: Mapping[str, Option] = {
     flag: option for option in OPTIONS for flag in (option.flag, option.short) if flag
@@ -219,7 +226,13 @@ NEEDS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def help_text() -> str:
-    """Return the options as a table, a line each."""
-    width = max(len(option.spelling) for option in OPTIONS)
-    return "\n".join(f"  {option.spelling:<{width}}  {option.help}" for option in OPTIONS)
+def is_of(option: Option, kind: str) -> bool:
+    """Whether a magic takes an option: ``kmodule``, or one of the probes."""
+    return option.field in OF_MODULES if kind == "kmodule" else option.field not in OF_MODULES_ONLY
+
+
+def help_text(kind: str = "kprobe") -> str:
+    """Return the options of a magic as a table, a line each."""
+    shown = [option for option in OPTIONS if is_of(option, kind)]
+    width = max(len(option.spelling) for option in shown)
+    return "\n".join(f"  {option.spelling:<{width}}  {option.help}" for option in shown)

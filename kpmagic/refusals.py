@@ -14,6 +14,7 @@ KINDS: dict[str, type[KpmagicError]] = {
     "verifier": VerifierError,
     "load": BuildError,
     "attach": AttachError,
+    "module": AttachError,
     "spawn": TargetError,
     "permission": NotPermitted,
     "os": TargetError,
@@ -52,6 +53,15 @@ class VerifierRefusal(VerifierError):
         self.program = program
 
 
+class ModuleRefusal(AttachError):
+    """A module that did not go in: what the kernel, or its init, returned, and ``log``."""
+
+    def __init__(self, message: str, number: int, log: str) -> None:
+        super().__init__(message)
+        self.errno = number
+        self.log = log
+
+
 def to_error(error: Mapping[str, Any]) -> KpmagicError:
     """Return the KpmagicError for the ``error`` of a REPLY."""
     kind = str(error.get("kind", "os"))
@@ -62,6 +72,8 @@ def to_error(error: Mapping[str, Any]) -> KpmagicError:
     if kind == "verifier":
         log = str(error.get("log") or "")
         return VerifierRefusal(_last_sentence(log) or message, log, str(error.get("program") or ""))
+    if kind == "module":
+        return ModuleRefusal(message, int(number or 0), str(error.get("log") or ""))
     hint = PERMISSION_HINT if kind == "permission" else ""
     return KINDS.get(kind, TargetError)(message, hint=hint)
 

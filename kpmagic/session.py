@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .connection import Connection
 from .errors import CellError, KpmagicError, TargetError
+from .module_run import ModuleRun
 from .run import Run
 from .syntax import suggestion
 from .targets.base import Progress, Target
@@ -116,6 +117,9 @@ def _warm_up(kernel: Kernel) -> None:
             compiler_for(kernel.btf, read_build_id(notes))
 
 
+AnyRun = Run | ModuleRun
+
+
 class Session:
     """The default target, started when it is first needed, and the runs of every target.
 
@@ -128,8 +132,8 @@ class Session:
         self._name = SANDBOX
         self._options: dict[str, Any] = {}
         self._named: dict[str, Connection] = {}
-        self._failed: dict[str, Run] = {}
-        self._runs: weakref.WeakKeyDictionary[Connection, dict[str, Run]] = (
+        self._failed: dict[str, AnyRun] = {}
+        self._runs: weakref.WeakKeyDictionary[Connection, dict[str, AnyRun]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -167,15 +171,15 @@ class Session:
             kept = self._named[name] = connect(name, progress=self.progress)
         return kept
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[AnyRun]:
         """Return the runs by name, of all targets, oldest first."""
         return [run for runs in self._runs.values() for run in runs.values()]
 
-    def failed(self, run: Run) -> None:
+    def failed(self, run: AnyRun) -> None:
         """Keep a run that did not start, so that ``%kp show`` can say why."""
         self._failed[run.name] = run
 
-    def find(self, name: str) -> Run:
+    def find(self, name: str) -> AnyRun:
         """Return the newest run called ``name``, be it one that did not start. Raises CellError."""
         if name in self._failed:
             return self._failed[name]
@@ -186,7 +190,7 @@ class Session:
         known = f"there are {', '.join(names)}" if names else "there is none yet"
         raise CellError(f"no probe {name!r}", hint=suggestion(name, names) or known)
 
-    def add(self, run: Run) -> Run | None:
+    def add(self, run: AnyRun) -> AnyRun | None:
         """Keep ``run`` by its name; return the one it replaces."""
         runs = self._runs.setdefault(run.connection, {})
         self._failed.pop(run.name, None)
@@ -207,7 +211,7 @@ class Session:
             self._default.close()
             self._default = None
 
-    def remove(self, run: Run) -> None:
+    def remove(self, run: AnyRun) -> None:
         """Stop ``run`` and forget it."""
         run.stop()
         self._failed.pop(run.name, None)

@@ -9,17 +9,21 @@ import tempfile
 from collections.abc import Callable
 
 from .errors import CellError, MissingDependency
+from .module_run import ModuleRun
+from .module_stages import MODULE_STAGES, makefile_of
 from .run import Run
 from .syntax import suggestion
 
 OBJDUMP = ("llvm-objdump", *(f"llvm-objdump-{major}" for major in range(19, 13, -1)))
 
 
-def stage(run: Run, name: str) -> str:
+def stage(run: Run | ModuleRun, name: str) -> str:
     """Return one stage of a run as text. Raises CellError, MissingDependency."""
     if name not in STAGES:
         raise CellError(f"no stage {name!r}",
                         hint=suggestion(name, STAGES) or ", ".join(STAGES))  # fmt: skip
+    if isinstance(run, ModuleRun):
+        return MODULE_STAGES[name](run)
     return STAGES[name](run)
 
 
@@ -36,6 +40,11 @@ def plan(run: Run) -> str:
 def source(run: Run) -> str:
     """The generated C."""
     return run.source
+
+
+def makefile(run: Run) -> str:
+    """The generated Makefile, of a probe that is a module."""
+    return makefile_of(run.artifact)
 
 
 def build(run: Run) -> str:
@@ -75,6 +84,7 @@ def log(run: Run) -> str:
 STAGES: dict[str, Callable[[Run], str]] = {
     "plan": plan,
     "source": source,
+    "makefile": makefile,
     "build": build,
     "asm": asm,
     "log": log,

@@ -12,7 +12,7 @@ from . import words
 from .defines import checked_name, literal, parse_define
 from .errors import CellError, Place
 from .model import Kind, Options, Probe, Spec
-from .options import BY_FLAG, BY_KEYWORD, CONTRADICTIONS, NEEDS, OPTIONS, Option
+from .options import BY_FLAG, BY_KEYWORD, CONTRADICTIONS, NEEDS, OPTIONS, Option, is_of
 from .words import Word
 
 SPEC = re.compile(
@@ -47,7 +47,7 @@ def parse_probe(
 
     ``names`` are the Python variables that ``-D NAME=$name`` may use. Raises CellError.
     """
-    return _Line(kind, line, body, cell, names or {}).probe()
+    return Line(kind, line, body, cell, names or {}).probe(kind)
 
 
 def probe_from_keywords(
@@ -55,21 +55,27 @@ def probe_from_keywords(
 ) -> Probe:
     """Return the Probe of ``kpmagic.probe(symbols, body, **keywords)``. Raises CellError."""
     texts = [symbols] if isinstance(symbols, str) else list(symbols)
+    options = options_from_keywords(kind, keywords)
+    specs = _specs(kind, texts)
+    return Probe(kind, specs, body, options, cell="body", body_line=1)
+
+
+def options_from_keywords(kind: str, keywords: Mapping[str, Any]) -> Options:
+    """Return the options given to a function as ``keywords``. Raises CellError."""
     values: dict[str, Any] = {}
     for key, value in keywords.items():
-        parsed = None if value is None else _python_value(key, value)
+        parsed = None if value is None else _python_value(key, value, kind)
         if parsed is not None and parsed is not False:
             values[BY_KEYWORD[key].field] = parsed
     reason = _contradiction(values)
     if reason:
         raise CellError(reason[0], hint=reason[1])
-    specs = _specs(kind, texts)
-    return Probe(kind, specs, body, Options(**values), cell="body", body_line=1)
+    return Options(**values)
 
 
-def _python_value(keyword: str, value: object) -> object:
-    if keyword not in BY_KEYWORD:
-        _refuse_keyword(keyword)
+def _python_value(keyword: str, value: object, kind: str) -> object:
+    if keyword not in BY_KEYWORD or not is_of(BY_KEYWORD[keyword], kind):
+        _refuse_keyword(keyword, kind)
     option = BY_KEYWORD[keyword]
     try:
         if option.field == "defines":
@@ -85,10 +91,9 @@ def _defines(value: object) -> tuple[tuple[str, str], ...]:
     return tuple((checked_name(str(name)), literal(item)) for name, item in value.items())
 
 
-def _refuse_keyword(keyword: str) -> NoReturn:
-    raise CellError(
-        f"no option {keyword!r}", hint=suggestion(keyword, BY_KEYWORD) or ", ".join(BY_KEYWORD)
-    )
+def _refuse_keyword(keyword: str, kind: str) -> NoReturn:
+    known = [word for word, option in BY_KEYWORD.items() if is_of(option, kind)]
+    raise CellError(f"no option {keyword!r}", hint=suggestion(keyword, known) or ", ".join(known))
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -127,11 +132,11 @@ def _contradiction(fields: Iterable[str]) -> tuple[str, str, str] | None:
     return None
 
 
-class _Line:
-    """One magic line on its way to a Probe."""
+class Line:
+    """One magic line taken apart: what it names, and its options as `values`."""
 
     def __init__(
-        self, kind: Kind, line: str, body: str | None, cell: str, names: Mapping[str, object]
+        self, kind: str, line: str, body: str | None, cell: str, names: Mapping[str, object]
     ) -> None:
         self.kind, self.line, self.body, self.cell, self.names = kind, line, body, cell, names
         self.prefix = f"%{kind} " if body is None else f"%%{kind} "
@@ -140,7 +145,14 @@ class _Line:
         self.where_at = 0
         self.last = Word("", 0, 0, False)
 
-    def probe(self) -> Probe:
+    def probe(self, kind: Kind) -> Probe:
+        """Return the Probe that the line asks for. Raises CellError."""
+        named = self.words()
+        return Probe(kind, self.specs(kind, named), self.body, Options(**self.values),
+                     cell=self.cell, line=self.line, where_at=self.where_at)  # fmt: skip
+
+    def words(self) -> list[Word]:
+        """Take the line apart; return the words that are no options. Raises CellError."""
         try:
             self.rest = words.split(self.line)
         except ValueError as error:
@@ -153,8 +165,7 @@ class _Line:
             else:
                 named.append(word)
         self.check()
-        return Probe(self.kind, self.specs(named), self.body, Options(**self.values),
-                     cell=self.cell, line=self.line, where_at=self.where_at)  # fmt: skip
+        return named
 
     def fail(self, message: str, at: int, hint: str = "") -> NoReturn:
         """Raise a CellError at the 0-based column ``at`` of the line."""
@@ -168,6 +179,8 @@ class _Line:
         if option is None or (inline and option.parse is None):
             self.fail(f"no option {word.text!r}" if option is None else f"{flag} takes no value",
                       word.start, suggestion(flag, BY_FLAG) if option is None else "")  # fmt: skip
+        if not is_of(option, self.kind):
+            self.fail(f"%%{self.kind} has no option {flag}", word.start)
         if option.field in self.found and option.field != "defines":
             self.fail(f"{flag} is given twice", word.start)
         self.found[option.field] = word
@@ -212,9 +225,9 @@ class _Line:
             message, hint, field = reason
             self.fail(message, self.found[field].start, hint)
 
-    def specs(self, named: list[Word]) -> tuple[Spec, ...]:
+    def specs(self, kind: Kind, named: list[Word]) -> tuple[Spec, ...]:
         try:
-            return _specs(self.kind, [word.text for word in named])
+            return _specs(kind, [word.text for word in named])
         except CellError as error:
             wrong = [word for word in named if repr(word.text) in error.message]
             at = wrong[-1].start if wrong else len(self.line.rstrip())
@@ -223,5 +236,3 @@ class _Line:
             else:
                 hint = error.hint
             self.fail(error.message, at, hint)
-
-

@@ -25,6 +25,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 # what objtool reads to tell a stack overflow from other crashes of its; see targets/kernel_headers
 STACK = ("kpmagic-stack", "7ff000000000-7fffffffe000 rw-p 00000000 00:00 0 [stack]\n")
 NEWEST_GCC, OLDEST_GCC = 20, 8
+BYTE_COLUMNS = 11  # the first gcc that does not count a tab as eight
 # what a kernel's configuration asks of gcc, and the first gcc that can do it
 GCC_OPTIONS = {"CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT": 14}
 
@@ -50,10 +51,11 @@ class Kbuild:
         major = int(self.version.partition(".")[0] or 0)
         missing = [f"{name}=" for name, first in GCC_OPTIONS.items() if major < first]
         # older than the kernel's own compiler, it warns of attributes in the kernel's headers
-        quiet = ["KCFLAGS=-Wno-attributes"] if missing else []
+        flags = ["-Wno-attributes"] * bool(missing)
+        flags += ["-fdiagnostics-column-unit=byte"] * (major >= BYTE_COLUMNS)
         # types of the module itself need pahole, and nobody asks for them
-        return [f"CC={self.gcc}", f"HOSTCC={self.gcc}", "CROSS_COMPILE=",
-                "CONFIG_DEBUG_INFO_BTF_MODULES=", *missing, *quiet]  # fmt: skip
+        return [f"CC={self.gcc}", f"HOSTCC={self.gcc}", "CROSS_COMPILE=", *missing,
+                "CONFIG_DEBUG_INFO_BTF_MODULES=", f"KCFLAGS={' '.join(flags)}"]  # fmt: skip
 
 
 @dataclass(frozen=True)

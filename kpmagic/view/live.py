@@ -8,9 +8,12 @@ from typing import Any
 
 from IPython import display as ipython
 
+from ..module_run import ModuleRun
 from ..run import Run
+from . import stop_button
 from .card import CARD
 from .clean import clean, escape
+from .module_card import MODULE_CARD
 from .picture import Picture
 
 INTERVAL = 0.25  # s; at most four updates a second
@@ -20,12 +23,14 @@ class Panel:
     """Shows what a cell is doing.
 
     ``updates`` is False where an output cannot be changed once it is shown (a terminal).
-    ``quiet`` shows progress only, and takes it away again.
+    ``quiet`` shows progress only, and takes it away again. ``buttons``: somebody could press one.
     """
 
-    def __init__(self, *, updates: bool, quiet: bool = False) -> None:
+    def __init__(self, *, updates: bool, quiet: bool = False, buttons: bool = False) -> None:
         self.updates = updates
         self.quiet = quiet
+        self.buttons = buttons and updates and not quiet and stop_button.available()
+        self._button: stop_button.StopButton | None = None
         self._handle: Any = None
         self._shown: object = None
         self._picture: Picture | None = None
@@ -38,15 +43,26 @@ class Panel:
         else:
             print(f"{clean(text)} …")
 
-    def card(self, run: Run) -> None:
+    def card(self, run: Run | ModuleRun) -> None:
         """Show the card as it is now."""
         self._shown = _state(run)
         if not self.quiet:
             self._put(bundle(run))
+            self._offer_to_stop(run)
             self._plot(run)
 
-    def _plot(self, run: Run) -> None:
-        if run.options.show != "plot" or run.options.dry_run or not self.updates:
+    def _offer_to_stop(self, run: Run | ModuleRun) -> None:
+        if self._button is None:
+            return
+        if run.state == "running":
+            self._button.show(run)
+        else:
+            self._button.hide()
+
+    def _plot(self, run: Run | ModuleRun) -> None:
+        if isinstance(run, ModuleRun) or run.options.show != "plot":
+            return
+        if run.options.dry_run or not self.updates:
             return
         if self._picture is None:
             self._picture = Picture(run)
@@ -57,7 +73,7 @@ class Panel:
         if self._handle is not None and (self.quiet or self._shown is None):
             self._put({"text/plain": ""})
 
-    def watch(self, run: Run) -> None:
+    def watch(self, run: Run | ModuleRun) -> None:
         """Wait for the run's end and keep the card up to date; an interrupt ends the run."""
         try:
             if self.updates:
@@ -70,40 +86,44 @@ class Panel:
             run.stop("interrupt")
         self.card(run)
 
-    def follow(self, run: Run) -> None:
+    def follow(self, run: Run | ModuleRun) -> None:
         """Show the card and return; a thread keeps it up to date until the run has ended."""
         self.card(run)
         if self.updates and not self.quiet:
             threading.Thread(target=self._follow, args=(run,), daemon=True).start()
 
-    def _follow(self, run: Run) -> None:
+    def _follow(self, run: Run | ModuleRun) -> None:
         # updating a display that has an id reaches the cell it stands in, whatever runs meanwhile
         while not run.wait(INTERVAL):
             self._refresh(run)
         self.card(run)
 
-    def _refresh(self, run: Run) -> None:
+    def _refresh(self, run: Run | ModuleRun) -> None:
         if self._shown != _state(run):
             self.card(run)
 
     def _put(self, data: dict[str, str]) -> None:
         if self._handle is None:
+            if self.buttons:
+                self._button = stop_button.StopButton()
             show: Any = ipython.display
             self._handle = show(data, raw=True, display_id=self.updates or None)
         else:
             self._handle.update(data, raw=True)
 
 
-def _state(run: Run) -> tuple[object, ...]:
+def _state(run: Run | ModuleRun) -> tuple[object, ...]:
     return (run.state, run.stats, run.age > 3.0)
 
 
-def bundle(run: Run) -> dict[str, str]:
+def bundle(run: Run | ModuleRun) -> dict[str, str]:
     """Return the card as a notebook wants it."""
+    if isinstance(run, ModuleRun):
+        return {"text/plain": MODULE_CARD.text(run), "text/html": MODULE_CARD.html(run)}
     return {"text/plain": CARD.text(run), "text/html": CARD.html(run)}
 
 
-def show(run: Run) -> None:
+def show(run: Run | ModuleRun) -> None:
     """Show the card once."""
     put: Any = ipython.display
     put(bundle(run), raw=True)

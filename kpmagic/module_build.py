@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""C source → a kernel module, by Kbuild against the target's own headers; once per content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from . import cache
+from .compiler import kbuild
+from .compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
+from .errors import BuildError, Place, TargetError
+from .model import Artifact, Source
+from .modules import Module
+
+if TYPE_CHECKING:
+    from .targets.base import Progress, Target
+
+MARK = 32  # bytes: a kept module's own SHA-256 comes first
+WARNING_FLAG = re.compile(r" \[-W[^\]]*\]$")
+
+
+class Cell(Protocol):
+    """Where a line of generated source comes from."""
+
+    def __call__(self, line: int, column: int) -> Place | None:
+        """Return the place in the cell."""
+
+
+def headers_of(target: Target, release: str, progress: Progress) -> Path:
+    """Return the build folder of a target's kernel. Raises TargetError, MissingDependency."""
+    from .targets import kernel_headers
+    from .targets.kernels import Kernel
+
+    kernel = getattr(target, "kernel", None)
+    if not isinstance(kernel, Kernel):
+        raise TargetError(
+            f"no headers are known for the kernel {release!r} of {target.name}",
+            hint="modules can be built for the sandbox: %kp target sandbox",
+        )
+    return kernel_headers.find(kernel, progress)
+
+
+def makefile(name: str) -> str:
+    """Return the Makefile of a module that is one C file."""
+    return f"# SPDX-License-Identifier: GPL-2.0-only OR MIT\nobj-m := {name}.o\n"
+
+
+def source_of(module: Module) -> Source:
+    """Return a %%kmodule cell as source to be built."""
+    main = f"{module.name}.c"
+    files = {main: module.source, "Makefile": makefile(module.name)}
+    return Source(files, main, (), 0, (), ())
+
+
+def build_module(module: Module, folder: Path) -> tuple[Artifact, list[str]]:
+    """Return a %%kmodule cell as a module, and gcc's warnings as text.
+
+    Raises BuildError at the line of the cell, MissingDependency.
+    """
+    main = f"{module.name}.c"
+
+    def cell(line: int, column: int) -> Place | None:
+        return module.place(line, column)
+
+    return build(source_of(module), module.name, folder, main, cell)
+
+
+def build(
+    source: Source, name: str, folder: Path, file: str, cell: Cell
+) -> tuple[Artifact, list[str]]:
+    """Return ``source`` as the module ``name``, and what gcc warned of in ``file``.
+
+    ``file`` is what diagnostics call the user's text, and ``cell`` where its lines stand.
+    Raises BuildError, MissingDependency.
+    """
+    tools = kbuild.kbuild_in(folder)
+    started = time.perf_counter()
+    digest = _digest(source, name, tools)
+    kept = cache.directory("modules") / digest
+    found = _read(kept)
+    seconds = 0.0
+    if found is None:
+        try:
+            built = kbuild.build(tools, name, source.files, [])
+        except KbuildFailed as failure:
+            raise _at_the_cell(failure, file, cell, source) from None
+        found = built.object, _warnings(built.log, file, cell)
+        _write(kept, *found)
+        seconds = time.perf_counter() - started
+    object_, warnings = found
+    return Artifact(source, object_, f"gcc {tools.version}", seconds, digest), warnings
+
+
+def _digest(source: Source, name: str, tools: Kbuild) -> str:
+    """Name a module by all that it is made from."""
+    parts = [name, str(tools.folder), tools.version, *tools.settings]
+    parts += [word for item in sorted(source.files.items()) for word in item]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _warnings(log: str, file: str, cell: Cell) -> list[str]:
+    found = [each for each in kbuild.diagnostics(log) if each.file == file and not each.is_error]
+    return [f"{cell(each.line, 0)}: {each.text}".replace("\n", " ") for each in found]
+
+
+def _at_the_cell(failure: KbuildFailed, file: str, cell: Cell, source: Source) -> BuildError:
+    """Return what gcc or modpost refused, at its line of the cell."""
+    errors = [each for each in kbuild.diagnostics(failure.log) if each.is_error]
+    here = [each for each in errors if each.file == file] or errors
+    if here:
+        return _refused_by_gcc(here, file, cell)
+    unknown = kbuild.undefined(failure.log)
+    if unknown:
+        name = unknown[0]
+        return BuildError(
+            f"{name!r} is not there for modules: this kernel does not export it",
+            hint="a module may call exported functions only: EXPORT_SYMBOL in the kernel's source",
+            place=_first_use(name, source, cell),
+        )
+    return BuildError(failure.message, hint="%kp show NAME --stage build shows all Kbuild said")
+
+
+def _refused_by_gcc(errors: list[Diagnostic], file: str, cell: Cell) -> BuildError:
+    first = errors[0]
+    message = WARNING_FLAG.sub("", first.text)
+    if first.file != file:
+        message = f"{first.file}:{first.line}: {message}"
+    more = f"; {len(errors) - 1} more" if len(errors) > 1 else ""
+    place = cell(first.line, first.column) if first.file == file else None
+    return BuildError(message + more, place=place)
+
+
+def _first_use(name: str, source: Source, cell: Cell) -> Place | None:
+    match = re.search(rf"\b{re.escape(name)}\b", source.text)
+    if match is None:
+        return None
+    begin = source.text.rfind("\n", 0, match.start()) + 1
+    return cell(source.text.count("\n", 0, match.start()) + 1, match.start() - begin + 1)
+
+
+def _read(path: Path) -> tuple[bytes, list[str]] | None:
+    """Return a kept module and its warnings, None if there is none or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    mark, rest = content[:MARK], content[MARK:]
+    if hashlib.sha256(rest).digest() != mark:
+        return None
+    text, _, object_ = rest.partition(b"\0")
+    return object_, text.decode().splitlines()
+
+
+def _write(path: Path, object_: bytes, warnings: list[str]) -> None:
+    content = "\n".join(warnings).replace("\0", "").encode("utf-8", "replace") + b"\0" + object_
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(hashlib.sha256(content).digest() + content)
+    os.replace(temporary, path)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""A module's card: its state, what uses it, the kernel's log; as text and as HTML."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CellError
+from ..kernel_log import LEVELS
+from .card import AS_TYPED, STYLE, Content
+from .clean import clean, clean_lines, escape
+from .table import ROWS, Table, grouped
+
+if TYPE_CHECKING:
+    from ..module_run import ModuleRun
+
+
+class ModuleCard:
+    """Shows modules; it has no state."""
+
+    def text(self, run: ModuleRun) -> str:
+        """Return the card as text."""
+        card = content(run)
+        parts = [card.head, *(f"  {note}" for note in card.notes)]
+        parts += [f"  ! {warning}" for warning in card.warnings]
+        parts += [table.text() for table in card.tables]
+        return "\n".join(parts + [card.verbatim] * bool(card.verbatim))
+
+    def html(self, run: ModuleRun) -> str:
+        """Return the card as HTML."""
+        card = content(run)
+        parts = [f"<div class='kp-head'>{escape(card.head)}</div>"]
+        parts += [f"<div class='kp-note'>{escape(note)}</div>" for note in card.notes]
+        parts += [f"<div class='kp-warn'>{escape(each)}</div>" for each in card.warnings]
+        parts += [table.html() for table in card.tables]
+        if card.verbatim:
+            parts.append(f"<pre>{escape(card.verbatim)}</pre>")
+        return f"<div class='kp-card'>{STYLE}{''.join(parts)}</div>"
+
+    def plot(self, run: ModuleRun, kind: str | None, **columns: str) -> Any:
+        """Refuse: a log is text. Raises CellError."""
+        raise CellError("a module's log is text: there is nothing to plot")
+
+    def flame(self, run: ModuleRun, **chosen: str) -> Any:
+        """Refuse: a log holds no stacks. Raises CellError."""
+        raise CellError("a module's log holds no stacks")
+
+
+MODULE_CARD = ModuleCard()
+
+
+def content(run: ModuleRun) -> Content:
+    """Return what the card of ``run`` says now."""
+    notes = tuple(clean(note) for note in [run.info["note"], *run.build_warnings] if note)
+    if run.options.dry_run:
+        return Content(clean(head(run)), notes, verbatim=run.source)
+    found = [*([str(run.failure)] if run.failure else []), *([run.error] if run.error else [])]
+    warnings = tuple(clean_lines(each) for each in found + run.remarks)
+    show_tables = run.options.show == "table" and run.log.rows
+    return Content(clean(head(run)), notes, warnings, (log_table(run),) if show_tables else ())
+
+
+def head(run: ModuleRun) -> str:
+    """Return the card's first line."""
+    lines = run.log.rows
+    parts = [f"■ {run.name}", state_text(run)]
+    if not run.options.dry_run:
+        parts.append(f"{lines} {'line' if lines == 1 else 'lines'} of the kernel's log")
+    if run.state == "running":
+        parts.append(f"{grouped(run.info.get('size', 0))} bytes")
+    return "  ".join([*parts, f" module on {run.info['target']} {run.info['kernel_release']}"])
+
+
+def state_text(run: ModuleRun) -> str:
+    """Return ``loaded``, ``removed (--while)``, ``failed`` …"""
+    if run.options.dry_run:
+        return "dry run"
+    if run.state != "stopped":
+        return {"running": "loaded"}.get(run.state, run.state)
+    if run.stopped_by is None:
+        return "not loaded"
+    return f"removed ({AS_TYPED.get(run.stopped_by, run.stopped_by)})"
+
+
+def log_table(run: ModuleRun) -> Table:
+    """Return the last lines of the log: time since the first in s, level, text."""
+    records = run.log.records()
+    first = records[0].time
+    shown = records[-ROWS:]
+    rows = [(f"{(each.time - first) / 1e9:.6f}", LEVELS[each.level], clean(each.text))
+            for each in shown]  # fmt: skip
+    footer = f"the last {len(shown)} of {grouped(len(records))} lines"
+    return Table(("s", "level", "text"), tuple(rows), (True, False, False),
+                 footer=footer if len(records) > len(shown) else "")  # fmt: skip

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""%%kmodule: from a cell to lines of the kernel's log, and out of the kernel again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from samples import CLASSIC, HELLO
+
+import kpmagic
+from kpmagic.connection import Connection
+from kpmagic.session import session
+from kpmagic.stages import stage
+
+FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
+
+
+def names(sandbox: Connection) -> set[str]:
+    """Return the modules that are loaded."""
+    return {line.split()[0] for line in sandbox.read("/proc/modules").decode().splitlines()}
+
+
+@pytest.fixture
+def cell(sandbox: Connection) -> Iterator[InteractiveShell]:
+    """An IPython whose cells run on the sandbox; what they leave is removed."""
+    shell = InteractiveShell.instance()
+    shell.extension_manager.load_extension("kpmagic")
+    kpmagic.use(sandbox)
+    yield shell
+    for run in session.runs():
+        run.stop()
+
+
+def test_the_classic_sample_is_told_its_functions_new_name(sandbox: Connection) -> None:
+    with pytest.raises(kpmagic.AttachError) as caught:
+        kpmagic.module("classic", CLASSIC, target=sandbox)
+    text = str(caught.value)
+    assert "init returned -2 (ENOENT" in text
+    assert "register_kprobe failed, returned -2" in text
+    assert "'do_fork' is 'kernel_clone' in this kernel" in text
+    assert "--rename" in text
+    assert caught.value.place is not None
+    assert caught.value.place.line == 16
+    assert "classic" not in names(sandbox)
+
+
+def test_the_classic_sample_from_cell_to_log_to_removal(
+    cell: InteractiveShell, sandbox: Connection
+) -> None:
+    cell.run_cell(f"%%kmodule classic -o run --rename --while '{FORKS}'\n{CLASSIC}").raise_error()
+    run = cell.user_ns["run"]
+    log = run.df()
+    assert list(log.columns) == ["time", "level", "text"]
+    assert str(log.time.dtype) == "datetime64[ns]"
+    assert str(log.level.dtype) == "category"
+    assert log.text.str.startswith("pre_handler: ").sum() >= 23
+    assert log.text.str.startswith("post_handler: ").sum() >= 23
+    assert log.text.iloc[0].startswith("Planted kprobe at")
+    assert log.text.iloc[-1].endswith("unregistered")
+    assert run.stopped_by == "while"
+    assert run.workload.exit_code == 0
+    assert "do_fork → kernel_clone" in str(run)
+    assert "removed (--while)" in str(run)
+    assert "classic" not in names(sandbox)
+    makefile = stage(run, "makefile")
+    assert "obj-m := classic.o" in makefile
+
+
+def test_a_module_stays_until_it_is_stopped(cell: InteractiveShell, sandbox: Connection) -> None:
+    cell.run_cell(f"%%kmodule hello --bg -q -o run\n{HELLO % 0}").raise_error()
+    run = cell.user_ns["run"]
+    assert run.state == "running"
+    assert "hello" in names(sandbox)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        cell.run_cell("%kp list")
+    assert re.search(r"hello +\d{4,} +0", out.getvalue())
+    cell.run_cell("%kp stop hello")
+    assert run.stopped_by == "user"
+    assert "hello" not in names(sandbox)
+    log = run.df()
+    assert log.text.iloc[0] == "hello, kernel é <b>"
+    assert log.level.astype(str).iloc[0] == "warn"
+    assert log.text.iloc[-1] == "goodbye"
+    assert "&lt;b&gt;" in run._repr_html_()
+    assert run.start().state == "running"
+    run.stop()
+
+
+def test_the_same_name_again_replaces_the_module(sandbox: Connection) -> None:
+    first = kpmagic.module("hello", HELLO % 0, target=sandbox)
+    second = kpmagic.module("hello", HELLO % 0 + "\n", target=sandbox)
+    assert first.stopped_by == "replaced"
+    assert second.state == "running"
+    second.stop()
+
+
+def test_a_name_that_is_taken_is_refused(sandbox: Connection) -> None:
+    with pytest.raises(kpmagic.AttachError, match="loaded already"):
+        kpmagic.module("virtio_console", HELLO % 0, target=sandbox)
+    assert "virtio_console" in names(sandbox)
+
+
+def test_an_init_that_fails_says_what_it_returned(sandbox: Connection) -> None:
+    with pytest.raises(kpmagic.AttachError, match=r"returned -12 \(ENOMEM") as caught:
+        kpmagic.module("hello", HELLO % -12, target=sandbox)
+    assert "hello, kernel" in str(caught.value)
+
+
+def test_a_module_without_an_exit_stays_and_says_so(sandbox: Connection) -> None:
+    source = HELLO.replace("module_exit(hello_exit);", "") % 0
+    source = source.replace("static void __exit hello_exit", "static void __used hello_exit")
+    run = kpmagic.module("forever", source, target=sandbox, duration="100ms")
+    assert run.state == "failed"
+    assert "no module_exit" in run.error
+    assert "forever" in names(sandbox)
+
+
+def test_an_error_stands_at_its_line_of_the_cell(cell: InteractiveShell) -> None:
+    broken = CLASSIC.replace("int ret;", "int rte;")
+    result = cell.run_cell(f"%%kmodule classic --bg\n{broken}")
+    error = result.error_in_exec
+    assert isinstance(error, kpmagic.BuildError)
+    assert "'ret' undeclared" in str(error)
+    assert error.place is not None
+    assert error.place.line == 43
+    assert error.place.text[error.place.column - 1 :] == "ret = register_kprobe(&kp);"
+
+
+def test_what_no_module_may_call_is_named(sandbox: Connection) -> None:
+    source = HELLO.replace("return %d", "return kallsyms_lookup_name(0) != 0")
+    source = source.replace("static int", "unsigned long kallsyms_lookup_name(const char *);\n"
+                            "static int", 1)  # fmt: skip
+    with pytest.raises(kpmagic.BuildError, match="'kallsyms_lookup_name' is not there") as caught:
+        kpmagic.module("hello", source, target=sandbox)
+    assert caught.value.place is not None
+    assert caught.value.place.line == 2
+
+
+@pytest.mark.parametrize("trick", [
+    '#define FILE "/etc/shadow"\n#include FILE\n',
+    'asm(".incbin \\"/etc/shadow\\"");\n',
+    '#include </etc/shadow>\n',
+])  # fmt: skip
+def test_the_compiler_cannot_read_what_root_can(sandbox: Connection, trick: str) -> None:
+    with pytest.raises((kpmagic.BuildError, kpmagic.CellError)) as caught:
+        kpmagic.module("hello", trick + HELLO % 0, target=sandbox)
+    assert "root:" not in str(caught.value)
+    assert "$y$" not in str(caught.value)
+
+
+def test_what_was_built_before_is_not_built_again(sandbox: Connection) -> None:
+    kpmagic.module("hello", HELLO % 0, target=sandbox, duration="10ms")
+    again = kpmagic.module("hello", HELLO % 0, target=sandbox, duration="10ms")
+    assert again.info["build_seconds"] == 0.0
+    assert again.log.rows >= 2
+
+
+def test_the_host_has_no_trace_of_a_build(sandbox: Connection) -> None:
+    kpmagic.module("hello", HELLO % 0 + "\n\n", target=sandbox, duration="10ms")
+    assert not list(Path("/tmp").glob("kpmagic-kbuild-*/hello.c"))
+
+
+def test_a_lost_target_keeps_the_log(sandbox: Connection) -> None:
+    run = kpmagic.module("hello", HELLO % 0, target=sandbox)
+    while not run.log.rows:
+        run.wait(0.05)
+    sandbox.close()
+    assert run.wait("5s")
+    assert run.stopped_by == "target-lost"
+    assert run.log.rows == 1
