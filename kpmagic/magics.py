@@ -119,7 +119,8 @@ class KpmagicMagics(Magics):
     def _panel(self, quiet: bool) -> Panel:
         from .view.live import Panel
 
-        return Panel(updates=has_displays(self.shell), quiet=quiet)
+        return Panel(updates=has_displays(self.shell), quiet=quiet,
+                     buttons=not is_headless(self.shell))  # fmt: skip
 
     def display(self, run: Run | ModuleRun) -> None:
         """Show a Run that a cell ends with, unless its magic has shown it in this very cell."""

@@ -51,7 +51,7 @@ class Panel:
             self._offer_to_stop(run)
             self._plot(run)
 
-    def _offer_to_stop(self, run: Run | ModuleRun) -> None:
+    def _offer_to_stop(self, run: stop_button.Stoppable) -> None:
         if self._button is None:
             return
         if run.state == "running":
@@ -78,7 +78,7 @@ class Panel:
         try:
             if self.updates:
                 self.card(run)
-                while not run.wait(INTERVAL):
+                while not run.wait(self._pause()):
                     self._refresh(run)
             else:
                 run.wait()
@@ -94,9 +94,13 @@ class Panel:
 
     def _follow(self, run: Run | ModuleRun) -> None:
         # updating a display that has an id reaches the cell it stands in, whatever runs meanwhile
-        while not run.wait(INTERVAL):
+        while not run.wait(self._pause()):
             self._refresh(run)
         self.card(run)
+
+    def _pause(self) -> float:
+        # a picture has messages of its own
+        return INTERVAL if self._picture is None else 2 * INTERVAL
 
     def _refresh(self, run: Run | ModuleRun) -> None:
         if self._shown != _state(run):

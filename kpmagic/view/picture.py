@@ -14,7 +14,8 @@ from ..run import Run
 from .card import CARD, tables
 
 PLOTLY = "application/vnd.plotly.v1+json"
-INTERVAL = 1.0  # s; a figure is some 50 kB
+INTERVAL = 2.0  # s; a figure is some 50 kB
+HEIGHT = 450  # px; what plotly takes when a figure does not say
 
 
 class Picture:
@@ -37,7 +38,15 @@ class Picture:
             show: Any = ipython.display
             self._handle = show(data, raw=True, display_id=True)
         else:
-            self._handle.update(data, raw=True)
+            self._replace(data)
+
+    def _replace(self, data: dict[str, Any]) -> None:
+        # plotly's renderer in JupyterLab keeps the first figure of an output as long as the
+        # output's type does not change; the room is kept so that the page does not jump
+        height = data.get(PLOTLY, {}).get("layout", {}).get("height", HEIGHT)
+        blank = {"text/plain": "", "text/html": f"<div style='height:{int(height)}px'></div>"}
+        self._handle.update(blank, raw=True)
+        self._handle.update(data, raw=True)
 
 
 def bundle(run: Run, kind: str | None = None) -> dict[str, Any]:

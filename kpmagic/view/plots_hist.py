@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KEYS = 10
 BINS = 60
 WIDE = 64.0  # greatest over median: beyond it equal bins would show one bar
+WIDE_TIMES = 4.0
 INT64 = np.iinfo(np.int64)
 
 
@@ -143,7 +144,7 @@ def of_column(frame: pd.DataFrame, name: str, by: str) -> Counts:
     real = values[~np.isnan(values)]
     if not len(real):
         raise CellError(f"{name!r} has no value in any row", hint="another column may")
-    edges = edges_of(real)
+    edges = edges_of(real, name)
     by_key = {}
     for key, at in groups(frame, by, KEYS):
         part = values[at]
@@ -151,11 +152,12 @@ def of_column(frame: pd.DataFrame, name: str, by: str) -> Counts:
     return Counts(name, edges[:-1], edges[1:], by_key)
 
 
-def edges_of(values: Array) -> Array:
-    """Return the edges of the buckets for ``values``."""
+def edges_of(values: Array, name: str) -> Array:
+    """Return the edges of the buckets for ``values``; times are soon in powers of two."""
     least, most = float(values.min()), float(values.max())
     whole = bool((values == np.floor(values)).all())
-    if whole and least >= 0 and most > WIDE * max(float(np.median(values)), 1.0):
+    wide = WIDE_TIMES if is_ns(name) else WIDE
+    if whole and least >= 0 and most > wide * max(float(np.median(values)), 1.0):
         first = 0 if least < 1 else int(np.floor(np.log2(least)))
         powers = 2.0 ** np.arange(first, int(np.floor(np.log2(most))) + 2)
         return np.concatenate([[0.0], powers]) if least < 1 else powers

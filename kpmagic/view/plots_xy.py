@@ -83,7 +83,7 @@ def heatmap(seen: Seen, wanted: Wanted) -> go.Figure:
     real = ~np.isnan(values)
     if not real.any():
         raise CellError(f"{name!r} has no value in any row", hint="another column may")
-    edges = _few(edges_of(values[real]))
+    edges = _few(edges_of(values[real], name))
     end = max(float(times.max()), 1e-9)
     slices = np.linspace(0, end, SLICES + 1)
     cells = np.histogram2d(values[real], times[real], (edges, slices))[0]
