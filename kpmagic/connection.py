@@ -12,13 +12,14 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import cache
 from .agent import wire
 from .command import TICK, Command
 from .errors import KpmagicError, TargetError, TargetLost
+from .heartbeat import Heartbeat
 from .refusals import to_error
 from .targets.base import Channel, Progress, Target
 
@@ -44,10 +45,11 @@ class Listener(Protocol):
 
 
 class Reply:
-    """Where the answer to request ``number`` is put down."""
+    """Where the answer to request ``number``, a ``word``, is put down."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, word: str) -> None:
         self.number = number
+        self.word = word
         self.done = threading.Event()
         self.message: dict[str, Any] = {}
         self.blob = b""
@@ -69,6 +71,7 @@ class Connection:
         self.target = target
         self.hello: dict[str, Any] = {}
         self.failure = ""
+        self.heard = 0  # how often something has come
         self._channel: Channel = target.open_agent()
         self._numbers = itertools.count(1)
         self._replies: dict[int, Reply] = {}
@@ -81,6 +84,8 @@ class Connection:
         self._facts_lock = threading.Lock()
         threading.Thread(target=self._read_frames, name=f"kpmagic {target.name}",
                          daemon=True).start()  # fmt: skip
+        lease = getattr(target, "lease", None)
+        self._heartbeat = None if lease is None else Heartbeat(self, lease)
         _close_at_exit(self)
 
     def __enter__(self) -> Connection:
@@ -102,6 +107,11 @@ class Connection:
     def alive(self) -> bool:
         """Whether it still answers, as far as is known without asking."""
         return not self._gone.is_set() and self.target.alive
+
+    @property
+    def remark(self) -> str:
+        """What a user should know of it now: that it has fallen silent; or ``""``."""
+        return "" if self._heartbeat is None or not self.alive else self._heartbeat.remark
 
     @property
     def release(self) -> str:
@@ -200,7 +210,7 @@ class Connection:
 
     def ask(self, word: str, blob: bytes = b"", *, run: int = 0, **arguments: Any) -> Reply:
         """Ask the agent without waiting. Raises TargetLost."""
-        reply = Reply(self.new_number())
+        reply = Reply(self.new_number(), word)
         with self._lock:
             self._replies[reply.number] = reply
         self._send(run, wire.pack({"id": reply.number, "do": word, **arguments}, blob))
@@ -210,6 +220,21 @@ class Connection:
         """Nobody waits for this answer any more."""
         with self._lock:
             self._replies.pop(reply.number, None)
+
+    def waits_for(self, words: Collection[str]) -> bool:
+        """Say whether somebody waits for an answer to one of these."""
+        with self._lock:
+            return any(reply.word in words for reply in self._replies.values())
+
+    def wait_for_loss(self, seconds: float) -> bool:
+        """Wait until it is closed or lost; say whether it is."""
+        return self._gone.wait(seconds)
+
+    def give_up(self, why: str) -> None:
+        """Take the target for lost."""
+        self.failure = why
+        self._channel.close()
+        self.target.close()
 
     def read(self, path: str, size: int | None = None) -> bytes:
         """Return a file of the target, or its first ``size`` bytes. Raises TargetError."""
@@ -268,6 +293,7 @@ class Connection:
         reader = wire.Reader()
         try:
             while data := self._channel.receive():
+                self.heard += 1
                 for frame in reader.feed(data):
                     self._dispatch(frame)
         except (wire.WireError, KpmagicError, OSError) as error:

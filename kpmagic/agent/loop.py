@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from kpmagic.agent.refusal import Refused, refused_os
 
 ROOM = 1 << 20  # bytes not sent yet, above which workloads must wait with their output
 IDLE_MS = 200
+LONGEST_LEASE_MS = 3_600_000
 PAUSE_MS = 20  # of the notebook, long enough to get ready for a run meanwhile
 
 # What a run needs: slow to come from a cold disk, so it is not left to the first run
@@ -36,6 +38,8 @@ class Agent:
         self.runs: dict[int, Any] = {}
         self.commands: dict[int, Any] = {}
         self.preparations: Iterator[str] | None = prepare()
+        self.lease: float | None = None  # seconds without a word, after which all is undone
+        self._heard = time.monotonic()
 
     def serve(self) -> None:
         """Work until the notebook's side is gone. Raises HangUp."""
@@ -68,7 +72,16 @@ class Agent:
             raise HangUp("nobody reads")
         if self.parent is not None and os.getppid() != self.parent:
             raise HangUp("the parent is gone")
+        self._check_lease(self.channel.source in answers)
         return set(answers)
+
+    def _check_lease(self, heard: bool) -> None:
+        """Count only time in which there was nothing to read. Raises HangUp."""
+        now = time.monotonic()
+        if heard:
+            self._heard = now
+        elif self.lease is not None and now - self._heard > self.lease:
+            raise HangUp("the notebook has fallen silent")
 
     def take(self) -> None:
         """Answer the requests that have come."""
@@ -154,7 +167,9 @@ class Request:
 
 
 def ping(agent: Agent, request: Request) -> None:
-    """Answer."""
+    """Answer; from now on the notebook may be silent for as long as it says, if it does."""
+    lease = arguments.number(request.message, "lease_ms", 0, LONGEST_LEASE_MS, 0)
+    agent.lease = lease / 1000 if lease else None
     agent.reply(request.run, request.identity, {})
 
 

@@ -13,10 +13,15 @@ class Lease(NamedTuple):
     """
 
     lost: int
-    undo: float | None
+    undo: int | None
+
+    @property
+    def undo_ms(self) -> int:
+        """``undo`` in ms, 0 for never."""
+        return 1000 * (self.undo or 0)
 
 
 # A notebook may be busy in C code that lets no other thread run, so the agent waits longer.
-REMOTE = Lease(lost=10, undo=30.0)
+REMOTE = Lease(lost=10, undo=30)
 # Its warden watches the notebook; the host may be busy, and a guest that hangs panics by itself.
 SANDBOX = Lease(lost=60, undo=None)

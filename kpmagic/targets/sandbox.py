@@ -11,6 +11,7 @@ from kpmagic.targets import acceleration, commands, console, exports, guest_file
 from kpmagic.targets.base import Progress
 from kpmagic.targets.guest import Guest, Port
 from kpmagic.targets.kernels import Kernel
+from kpmagic.targets.lease import SANDBOX
 
 BOOT_SECONDS = {"tcg": 60.0, "kvm": 20.0}
 SILENT_SECONDS = 1.5
@@ -27,6 +28,7 @@ class Sandbox:
     """
 
     name = "sandbox"
+    lease = SANDBOX
 
     def __init__(
         self,

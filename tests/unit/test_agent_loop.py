@@ -132,6 +132,23 @@ def test_ping(client: Client) -> None:
     assert client.request(do="ping") == {}
 
 
+@needs_cgroups
+def test_silence_beyond_the_lease_ends_it_and_what_it_runs(client: Client) -> None:
+    client.ask(1, do="run", command="echo $$; sleep 1000")
+    pid = int(wire.unpack_json(next(client.frames).payload)["text"])
+    assert client.request(do="ping", lease_ms=300) == {}
+    assert client.process.wait(ANSWER_SECONDS) == 0
+    assert is_gone(pid)
+
+
+def test_words_within_the_lease_keep_it(client: Client) -> None:
+    for _ in range(8):
+        assert client.request(do="ping", lease_ms=5_000) == {}
+        time.sleep(0.02)
+    assert client.request(do="ping") == {}
+    assert client.process.poll() is None
+
+
 def test_read_sends_files_whatever_size_they_claim(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(os.urandom(3_000_000))

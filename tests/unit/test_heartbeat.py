@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Silence on either side of the wire."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from far_end import FarEnd, a_run, started
+
+from kpmagic import heartbeat
+from kpmagic.connection import Connection
+from kpmagic.errors import TargetLost
+from kpmagic.targets.lease import Lease
+
+PATIENCE = 30.0
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 0.02)
+
+
+class Silent(FarEnd):
+    """Answers pings until it is told not to."""
+
+    lease = Lease(lost=10, undo=30)
+
+    def __init__(self) -> None:
+        super().__init__({"start": started})
+        self.answers["ping"] = self.pong
+        self.answers["read"] = lambda *_: None
+        self.speaks = threading.Event()
+        self.speaks.set()
+
+    def pong(self, _: object, run: int, message: dict[str, object], blob: bytes) -> None:
+        if self.speaks.is_set():
+            self.reply(run, message, {})
+
+    def pings(self) -> int:
+        return sum(each["do"] == "ping" for each in self.asked)
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_an_agent_that_answers_is_asked_again_and_told_the_lease() -> None:
+    end = Silent()
+    with Connection(end) as connection:
+        until(lambda: end.pings() > 3)
+        assert connection.alive
+        assert {each["lease_ms"] for each in end.asked} == {30_000}
+        assert connection.remark == ""
+        assert len(connection._replies) <= 1
+
+
+def test_a_silent_agent_is_told_and_then_lost_with_its_rows_kept() -> None:
+    end = Silent()
+    with Connection(end) as connection:
+        run = a_run(connection).start()
+        end.rows(run._life.number, 1, 2, 3)
+        end.speaks.clear()
+        until(lambda: run.remarks)
+        assert "no word from far for" in run.remarks[0]
+        assert run.wait(PATIENCE)
+        assert (run.stopped_by, len(run.df())) == ("target-lost", 3)
+        assert run.remarks == []
+        with pytest.raises(TargetLost, match="far is gone: no word from it for 10 s"):
+            connection.read("/x")
+
+
+def test_one_that_speaks_again_in_time_is_not_lost() -> None:
+    end = Silent()
+    with Connection(end) as connection:
+        end.speaks.clear()
+        until(lambda: connection.remark)
+        asked = end.asked[-1]
+        end.speaks.set()
+        end.reply(0, asked, {})
+        until(lambda: not connection.remark)
+        assert connection.alive
+
+
+def test_work_that_takes_long_is_waited_for() -> None:
+    end = Silent()
+    with Connection(end) as connection:
+        reply = connection.ask("read", path="/proc/kallsyms")
+        end.speaks.clear()
+        until(lambda: "for 15 s" in connection.remark)
+        assert connection.alive
+        connection.forget_reply(reply)
+        until(lambda: not connection.alive)
+
+
+def test_a_target_without_a_lease_is_left_alone() -> None:
+    end = FarEnd()
+    with Connection(end):
+        time.sleep(0.2)
+        assert all(each["do"] != "ping" for each in end.asked)
