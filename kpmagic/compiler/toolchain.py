@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -166,13 +167,25 @@ def _make_headers(work: Path, clang: Clang, btf_file: Path, directory: Path) -> 
 
 
 def _types(btf_file: Path) -> bytes:
-    bpftool = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if bpftool is None:
-        raise MissingDependency(
-            "bpftool is not installed: it writes the kernel's types as C",
-            hint="sudo apt install bpftool",
-        )
-    return _run([bpftool, "btf", "dump", "file", str(btf_file), "format", "c"])
+    return _run([find_bpftool(), "btf", "dump", "file", str(btf_file), "format", "c"])
+
+
+@cache
+def find_bpftool() -> str:
+    """Return a bpftool that runs. Raises MissingDependency.
+
+    Ubuntu's /usr/sbin/bpftool is a script that wants the package of the running kernel; that of
+    any other version in /usr/lib/linux-tools does as well here.
+    """
+    first = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    others = sorted(glob.glob("/usr/lib/linux-tools/*/bpftool"), reverse=True)
+    for program in (*([first] if first else []), *others):
+        if subprocess.run([program, "version"], capture_output=True, check=False).returncode == 0:
+            return program
+    raise MissingDependency(
+        "bpftool is not installed: it writes the kernel's types as C",
+        hint="sudo apt install bpftool (Debian), linux-tools-generic (Ubuntu up to 24.04)",
+    )
 
 
 def _run(command: list[str]) -> bytes:
