@@ -119,8 +119,10 @@ def _log2_bounds(bucket: Array) -> tuple[Array, Array]:
         wide = bool(len(bucket)) and bool(bucket.max() > 62)
         kind = np.uint64 if wide else np.int64
         return near.astype(kind), far.astype(kind)
+    most = np.minimum(far - np.uint64(1), INT64.max).astype(np.int64)
+    least = np.where(size > 63, INT64.min, -most)
     near, far = np.minimum(near, INT64.max), np.minimum(far, INT64.max)
-    low = np.where(bucket < 0, 1 - far.astype(np.int64), near.astype(np.int64))
+    low = np.where(bucket < 0, least, near.astype(np.int64))
     high = np.where(bucket < 0, 1 - near.astype(np.int64), far.astype(np.int64))
     return low, high
 

@@ -69,7 +69,7 @@ def test_log2_buckets() -> None:
     key = b"a".ljust(16, b"\0")
     data = b"".join(bucket(b, 1, 2, key=key) for b in (4, 1, 0, -1, -2, 63, -63))
     assert shown(hist, data) == [
-        ("a", 1 - INT64.max, 1 - (1 << 62), 3),
+        ("a", 1 - (1 << 63), 1 - (1 << 62), 3),
         ("a", -3, -1, 3), ("a", -1, 0, 3), ("a", 0, 1, 3), ("a", 1, 2, 3), ("a", 8, 16, 3),
         ("a", 1 << 62, INT64.max, 3),
     ]  # fmt: skip
