@@ -9,10 +9,11 @@ from typing import Any
 from . import build
 from .connection import Connection
 from .errors import KpmagicError
+from .gathering import facts_for
 from .model import Kind, Options, Probe
 from .module_run import ModuleRun
 from .modules import Module, module_from_keywords
-from .resolve import needs_modules, resolve
+from .resolve import resolve
 from .run import Run
 from .session import session
 from .syntax import probe_from_keywords
@@ -89,9 +90,8 @@ def ends_itself(options: Options) -> bool:
 
 def prepare(asked: Probe, connection: Connection) -> Run:
     """Return the Run of a probe, built and not started. Raises SymbolError, BuildError, …"""
-    facts = connection.facts(session.progress)
-    if needs_modules(asked, facts):
-        facts = connection.facts_with_modules()
+    known = connection.facts(session.progress)
+    facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
     return Run(connection, plan, build.build(plan, facts), CARD)
 

@@ -27,14 +27,14 @@ _compilers: dict[str, Compiler] = {}
 _lock = threading.Lock()
 
 
-def compiler_for(btf_file: Path, build_id: str) -> Compiler:
+def compiler_for(btf_file: Path, build_id: str, base: Path | None = None) -> Compiler:
     """Return the running compiler that knows a kernel's types; the first call takes a second.
 
-    Raises MissingDependency and BuildError.
+    A module's types stand on the kernel's, in ``base``. Raises MissingDependency and BuildError.
     """
     with _lock:
         if build_id not in _compilers:
-            compiler = Compiler(headers(btf_file, build_id, cache.directory()))
+            compiler = Compiler(headers(btf_file, build_id, cache.directory(), base))
             compiler.start()
             _compilers[build_id] = compiler
         return _compilers[build_id]
@@ -42,7 +42,7 @@ def compiler_for(btf_file: Path, build_id: str) -> Compiler:
 
 def build(plan: Plan, facts: KernelFacts) -> Artifact:
     """Return the object of ``plan``. Raises CellError, BuildError and MissingDependency."""
-    compiler = compiler_for(facts.btf_file, facts.build_id)
+    compiler = _compiler(plan, facts)
     started = time.perf_counter()
     source = render(plan, compiler)
     digest = _digest(source, compiler, plan.probe)
@@ -53,6 +53,16 @@ def build(plan: Plan, facts: KernelFacts) -> Artifact:
     object_ = compile_source(source, compiler, plan.probe)
     _write(kept, object_)
     return Artifact(source, object_, compiler.version, time.perf_counter() - started, digest)
+
+
+def _compiler(plan: Plan, facts: KernelFacts) -> Compiler:
+    """Return the compiler that knows the types of the plan's sites: one module's at most."""
+    for site in plan.sites:
+        if site.module and site.function is not None:
+            types = facts.module_types[site.module]
+            name = f"{facts.build_id}-{site.module}-{types.digest}"
+            return compiler_for(types.file, name, facts.btf_file)
+    return compiler_for(facts.btf_file, facts.build_id)
 
 
 def render(plan: Plan, compiler: Compiler) -> Source:

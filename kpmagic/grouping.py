@@ -9,8 +9,8 @@ from typing import Any
 
 from kpmagic.body import narrow, scan, scan_expression
 from kpmagic.handler import Handler
-from kpmagic.model import Plan, Site
-from kpmagic.registers import passed
+from kpmagic.model import Parameter, Plan, Site
+from kpmagic.registers import words_of
 from kpmagic.scope import in_scope, parameters
 
 COOKIE = "attach-cookie"
@@ -54,11 +54,16 @@ def _names(plan: Plan, body: str) -> frozenset[str]:
 
 def _shape(plan: Plan, site: Site, names: frozenset[str]) -> Any:
     """Return all that a handler of this body depends on at ``site``."""
-    everything = parameters(plan, site)
-    known = zip(everything, passed(everything), strict=True)
+    known = arguments(plan, site)
     used = tuple((p.declaration, tuple(words)) for p, words in known if p.name in names)
     builtins = in_scope(plan, site)
     return used, tuple(builtins.get(name) for name in sorted(names)), _at_entry(site, names, plan)
+
+
+def arguments(plan: Plan, site: Site) -> list[tuple[Parameter, list[str]]]:
+    """Return the parameters that are known at ``site``, each with the C of its words at entry."""
+    everything = parameters(plan, site)
+    return list(zip(everything, words_of(site.function), strict=True)) if everything else []
 
 
 def _at_entry(site: Site, names: frozenset[str], plan: Plan) -> bool:

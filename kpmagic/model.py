@@ -113,6 +113,8 @@ class Options:
     rename: bool = False
     show: str = "table"
     quiet: bool = False
+    save: str = ""
+    wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,13 +148,17 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """A function's prototype from BTF; ``returns`` is C text (``ssize_t``), ``void`` for none."""
+    """A function's prototype from BTF; ``returns`` is C text (``ssize_t``), ``void`` for none.
+
+    ``convention`` ``syscall``: its arguments are in the ``struct pt_regs`` its only one points to.
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
     returns: str = "void"
     variadic: bool = False
     returns_size: int = 0
+    convention: Literal["c", "syscall"] = "c"
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,7 @@ class Site:
     function: Function | None
     note: str = ""
     exact: bool = False
+    module: str = ""
 
 
 @dataclass(frozen=True)

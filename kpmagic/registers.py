@@ -5,13 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kpmagic.model import Parameter
+from kpmagic.model import Function, Parameter
 
 _REGISTERS = ("di", "si", "dx", "cx", "r8", "r9")
+_OF_SYSCALLS = ("di", "si", "dx", "r10", "r8", "r9")
+
+
+def words_of(function: Function | None) -> list[list[str]]:
+    """Return for each parameter the C of its 8-byte words, from ``kp_regs`` at entry."""
+    if function is None:
+        return []
+    if function.convention == "c":
+        return passed(function.parameters)
+    caller = "((struct pt_regs *)kp_regs->di)"
+    registers = zip(function.parameters, _OF_SYSCALLS, strict=False)
+    return [[f"KP_LOAD(__u64, &{caller}->{register})"] for _, register in registers]
 
 
 def passed(parameters: Sequence[Parameter]) -> list[list[str]]:
-    """Return for each parameter the C of its 8-byte words, from ``kp_regs`` at entry."""
+    """Return the same for the parameters of a C function."""
     free = list(_REGISTERS)
     on_stack = 1  # the return address is at sp
     found: list[list[str]] = []

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from kpmagic.errors import SymbolError
+from kpmagic.kernel import syscalls
 from kpmagic.kernel.facts import KernelFacts
 from kpmagic.kernel.forbidden import Forbidden, deadly, forbidden
 from kpmagic.kernel.kallsyms import Symbol
 from kpmagic.kernel.renames import history, renamed
 from kpmagic.kernel.suggest import glob_near, similar
-from kpmagic.kernel.wildcard import MOST, expand
+from kpmagic.kernel.wildcard import MOST, expand, expand_calls
 from kpmagic.model import Function, Kind, LeftOut, Plan, Probe, Site, Spec
 
 
@@ -32,7 +33,7 @@ def resolve(probe: Probe, facts: KernelFacts) -> Plan:
     _check_count(len(sites))
     return Plan(
         probe,
-        tuple(_exact(sites.values())),
+        tuple(_settled(sites.values())),
         facts.release,
         facts.build_id,
         facts.cpus,
@@ -41,10 +42,17 @@ def resolve(probe: Probe, facts: KernelFacts) -> Plan:
     )
 
 
-def _exact(sites: Collection[Site]) -> Iterator[Site]:
-    """Yield the sites of a probe; of several, the kernel need not look for each name again."""
+def _settled(sites: Collection[Site]) -> Iterator[Site]:
+    """Yield the sites of a probe as they stand together.
+
+    Of several the kernel need not look for each name again. One object can have the types of one
+    module only: of the functions of another, nothing but the registers is known.
+    """
+    typed = next((site.module for site in sites if site.module and site.function), "")
     for site in sites:
-        yield replace(site, exact=site.exact or (len(sites) > 1 and site.address != 0))
+        exact = site.exact or (len(sites) > 1 and site.address != 0)
+        function = site.function if site.module in ("", typed) else None
+        yield replace(site, exact=exact, function=function)
 
 
 def _check_count(count: int) -> None:
@@ -61,6 +69,8 @@ def needs_modules(probe: Probe, facts: KernelFacts) -> bool:
 
 
 def _in_module(spec: Spec, facts: KernelFacts) -> bool:
+    if syscalls.is_call(spec, facts):
+        return False
     if spec.module or spec.wild:
         return bool(spec.module)
     if spec.address:
@@ -72,17 +82,34 @@ def _in_module(spec: Spec, facts: KernelFacts) -> bool:
 
 def _sites(spec: Spec, kind: Kind, facts: KernelFacts) -> tuple[list[Site], list[LeftOut]]:
     """Return the places a SPEC stands for, and the functions a wildcard leaves out."""
-    if not spec.wild:
+    is_call = syscalls.is_call(spec, facts)
+    if not spec.wild and not is_call:
         return [_site(spec, kind, facts)], []
-    _check_module(spec, facts)
     if spec.offset:
         raise SymbolError(
-            f"{spec.text!r}: functions have no offset in common",
-            hint="a wildcard stands for entries; name one function for an offset",
+            f"{spec.text!r}: "
+            + ("functions have no offset in common" if spec.wild else "no offset in a system call"),
+            hint="name the function itself for an offset: %kp symbols lists them",
         )
+    if is_call:
+        matches = expand_calls(spec, facts)
+        return [_call_site(spec, symbol, facts) for symbol in matches.symbols], matches.left_out
+    _check_module(spec, facts)
     matches = expand(spec, facts)
-    found = [Site(spec, s.name, 0, s.address, _function(s, facts)) for s in matches.symbols]
-    return found, matches.left_out
+    return [_named(spec, symbol, facts) for symbol in matches.symbols], matches.left_out
+
+
+def _named(spec: Spec, symbol: Symbol, facts: KernelFacts) -> Site:
+    """Return the entry of a function that a wildcard found."""
+    function = _function(symbol, facts)
+    return Site(spec, symbol.name, 0, symbol.address, function, module=symbol.module)
+
+
+def _call_site(spec: Spec, symbol: Symbol, facts: KernelFacts) -> Site:
+    """Return the entry of a system call, with the call's own arguments."""
+    note = "" if spec.wild else f"{spec.text} → {symbol.name}: where the system call begins here"
+    function = facts.syscalls.get(syscalls.call_of(symbol.name))
+    return Site(spec, symbol.name, 0, symbol.address, function, note)
 
 
 def _site(spec: Spec, kind: Kind, facts: KernelFacts) -> Site:
@@ -100,7 +127,16 @@ def _site(spec: Spec, kind: Kind, facts: KernelFacts) -> Site:
         _refuse(deadly(symbol))
     address = symbol.address + offset if symbol.address else 0
     function = _function(symbol, facts)
-    return Site(spec, symbol.name, offset, address, function, note, exact=bool(spec.address))
+    return Site(
+        spec,
+        symbol.name,
+        offset,
+        address,
+        function,
+        note,
+        exact=bool(spec.address),
+        module=symbol.module,
+    )
 
 
 def _refuse(why: Forbidden | None) -> None:
@@ -147,7 +183,8 @@ def _check_module(spec: Spec, facts: KernelFacts) -> None:
     if spec.module and spec.module not in facts.symbols.modules:
         raise SymbolError(
             f"module {spec.module!r} is not loaded",
-            hint=f"load it on the target first: %kp run modprobe {spec.module}",
+            hint=f"load it on the target first: %kp run modprobe {spec.module}\n"
+            "or wait for it: --wait",
         )
 
 
@@ -223,7 +260,8 @@ def _function(symbol: Symbol, facts: KernelFacts) -> Function | None:
     (pahole --btf_gen_optimized), unless a whole ``name`` exists too.
     """
     if symbol.module:
-        return None
+        types = facts.module_types.get(symbol.module)
+        return types.btf.function(symbol.name) if types else None
     base, dot, _ = symbol.name.partition(".")
     if dot and (base in facts.symbols or ".part." in symbol.name or ".cold" in symbol.name):
         return None

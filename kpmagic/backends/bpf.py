@@ -9,10 +9,10 @@ from dataclasses import replace
 from kpmagic import layout
 from kpmagic.backends import bpf_calls
 from kpmagic.body import widen
+from kpmagic.grouping import arguments
 from kpmagic.handler import Analysis, Handler
 from kpmagic.model import Aggregate, Layout, Parameter, Plan, Program, Site, Source
-from kpmagic.registers import passed
-from kpmagic.scope import in_scope, parameters
+from kpmagic.scope import in_scope
 
 MAIN = "handler.bpf.c"
 CELL = "cell"  # not the cell's own name: the same cell run again must be the same source
@@ -175,9 +175,8 @@ def _words(plan: Plan, handler: Handler) -> list[str]:
 
 def _used(plan: Plan, handler: Handler) -> list[tuple[Parameter, list[str]]]:
     """Return the parameters that a body uses, each with the C of its words at entry."""
-    everything = parameters(plan, handler.site)
-    both = zip(everything, passed(everything), strict=True)
-    return [(parameter, words) for parameter, words in both if parameter.name in handler.uses]
+    known = arguments(plan, handler.site)
+    return [(parameter, words) for parameter, words in known if parameter.name in handler.uses]
 
 
 def _handler(plan: Plan, handler: Handler) -> Iterator[str]:

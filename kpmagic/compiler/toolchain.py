@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import glob
+import glob
 import hashlib
 import os
 import re
@@ -119,9 +120,12 @@ def _library(major: int) -> str | None:
     return None
 
 
-def headers(btf_file: Path, build_id: str, cache_directory: Path) -> Headers:
+def headers(
+    btf_file: Path, build_id: str, cache_directory: Path, base: Path | None = None
+) -> Headers:
     """Return the kernel's types for this clang, made once per kernel and kept in the cache.
 
+    Those of a module, named by ``build_id`` too, stand on the kernel's in ``base``.
     Raises MissingDependency (clang, bpftool) and BuildError.
     """
     clang = find_clang()
@@ -131,15 +135,15 @@ def headers(btf_file: Path, build_id: str, cache_directory: Path) -> Headers:
     if not (directory / "kernel.pch").exists():
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-") as work:
-            _make_headers(Path(work), clang, btf_file, directory)
+            _make_headers(Path(work), clang, _types(btf_file, base), directory)
     return Headers(directory, clang)
 
 
-def _make_headers(work: Path, clang: Clang, btf_file: Path, directory: Path) -> None:
+def _make_headers(work: Path, clang: Clang, types: bytes, directory: Path) -> None:
     """Make everything in ``work``, then move it to ``directory`` in one step."""
     made = work / directory.name
     made.mkdir(mode=0o700)
-    (made / "vmlinux.h").write_bytes(_types(btf_file))
+    (made / "vmlinux.h").write_bytes(types)
     (made / "kernel.h").write_text('#include "vmlinux.h"\n#include "kpmagic.bpf.h"\n')
     # The paths in a precompiled header are those it was made with: make it in its final place.
     try:
@@ -166,8 +170,9 @@ def _make_headers(work: Path, clang: Clang, btf_file: Path, directory: Path) -> 
     unfinished.rename(directory / "kernel.pch")
 
 
-def _types(btf_file: Path) -> bytes:
-    return _run([find_bpftool(), "btf", "dump", "file", str(btf_file), "format", "c"])
+def _types(btf_file: Path, base: Path | None) -> bytes:
+    standing_on = [] if base is None else ["-B", str(base)]
+    return _run([find_bpftool(), *standing_on, "btf", "dump", "file", str(btf_file), "format", "c"])
 
 
 @cache

@@ -15,6 +15,16 @@ from kpmagic.kernel.btf import Btf
 from kpmagic.kernel.kallsyms import Kallsyms
 from kpmagic.kernel.kept import KALLSYMS, TRACEABLE, Kept, Read, first_readable, read_build_id
 from kpmagic.kernel.probeable import Blacklist, Traceable
+from kpmagic.model import Function
+
+
+@dataclass(frozen=True)
+class ModuleTypes:
+    """The types of one module as it is loaded; ``file`` holds them raw, ``digest`` names them."""
+
+    btf: Btf
+    file: Path
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,8 @@ class KernelFacts:
     ``cpus`` are the possible ones. ``btf_file`` holds raw BTF, for bpftool.
     ``traceable`` is None where tracefs cannot be read; ``inline`` is name → header of functions
     that exist in headers only. ``modules_read``: whether ``symbols`` and ``traceable`` have those
-    of loaded modules.
+    of loaded modules. ``module_types`` (by module) and ``syscalls`` (prototypes by plain name,
+    ``openat``) are there as far as a probe has asked for them.
     """
 
     release: str
@@ -38,6 +49,8 @@ class KernelFacts:
     blacklist: Blacklist
     inline: Mapping[str, str] = field(default_factory=dict)
     modules_read: bool = False
+    module_types: Mapping[str, ModuleTypes] = field(default_factory=dict)
+    syscalls: Mapping[str, Function] = field(default_factory=dict)
 
     @cached_property
     def features(self) -> frozenset[str]:

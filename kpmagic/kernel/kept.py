@@ -66,6 +66,18 @@ def first_readable(read: Read, paths: Iterable[str]) -> bytes | None:
     return None
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file: all of it or nothing, even if two notebooks do so at once."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
 class Kept:
     """The files kept for one build, filled from the target when they are missing."""
 
@@ -80,15 +92,8 @@ class Kept:
         return self._directory / name
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep ``content``: all of it or nothing, even if two notebooks do so at once."""
-        handle, temporary = tempfile.mkstemp(dir=self._directory, prefix=f".{name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(temporary, self.path(name))
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        """Keep ``content``."""
+        write_whole(self.path(name), content)
 
     @property
     def btf_file(self) -> Path:
