@@ -4,6 +4,7 @@
 # make test     all tests; test-unit: those without a kernel; test-kernel: those in the sandbox
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
+# make bench    measure, in the sandbox: a table of figures with their spread
 # make clean    remove what was built here
 
 SHELL := /bin/sh
@@ -12,7 +13,7 @@ KERNEL ?= 6.1
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo test test-unit test-kernel check lock clean
+.PHONY: help setup demo test test-unit test-kernel check lock bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -49,6 +50,11 @@ lock: setup
 	  .venv/lock/bin/python -m pip freeze --exclude-editable; } > .venv/lock/new
 	mv .venv/lock/new requirements-dev.lock
 	rm -rf .venv/lock
+
+bench: setup
+	$(PY) -m kpmagic kernels fetch $(KERNEL)
+	$(PY) bench/first_minute.py
+	$(PY) bench/million.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
