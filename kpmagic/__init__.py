@@ -25,6 +25,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .loading import load
     from .api import module, probe, retprobe
     from .comparison import compare
     from .magics import load_ipython_extension, unload_ipython_extension
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 
 # name → the module that has it: imported when first used, so that `import kpmagic` costs nothing
 _LATER = {
+    "load": "loading",
     "connect": "session",
     "use": "session",
     "compare": "comparison",
@@ -62,6 +64,7 @@ __all__ = [
     "__version__",
     "compare",
     "connect",
+    "load",
     "load_ipython_extension",
     "module",
     "probe",

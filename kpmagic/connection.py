@@ -216,6 +216,10 @@ class Connection:
         self._send(run, wire.pack({"id": reply.number, "do": word, **arguments}, blob))
         return reply
 
+    def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
+        """Ask the agent, and do not care for the answer. Raises TargetLost."""
+        self.forget_reply(self.ask(word, run=run, **arguments))
+
     def forget_reply(self, reply: Reply) -> None:
         """Nobody waits for this answer any more."""
         with self._lock:

@@ -3,29 +3,35 @@
 
 from __future__ import annotations
 
+import errno
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from .agent import wire
 from .errors import RecordingError
-from .recording import Recording
+from .outcome import MapPart, Outcome
+from .outcome import Workload as Workload
+from .recording import Rows
 
-
-@dataclass
-class Workload:
-    """The command of ``--while``: its exit code is None while it runs, or when it was killed."""
-
-    command: str
-    exit_code: int | None = None
-    stdout: str = ""
-    stderr: str = ""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Life:
-    """What has arrived of one run number."""
+    """What has arrived of one run number.
 
-    def __init__(self, number: int, recording: Recording, command: str | None) -> None:
+    ``stop`` asks for the run's end without waiting for it. ``ending`` is called when no more will
+    come; it sets ``ended``, at once or when what there is to be done first has been done.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        recording: Rows,
+        command: str | None,
+        stop: Callable[[str], None] | None = None,
+    ) -> None:
         self.number = number
         self.recording = recording
         self.workload = None if command is None else Workload(command)
@@ -36,29 +42,75 @@ class Life:
         self.in_flight: int | None = None
         self.reason = ""
         self.error = ""
+        self.last_words = ""
         self.remarks: list[str] = []
         self.maps: tuple[list[dict[str, Any]], bytes] = ([], b"")
         self.ended = threading.Event()
+        self.ending: Callable[[], None] = self.ended.set
+        self._stop = stop
+
+    @classmethod
+    def past(cls, recording: Rows, outcome: Outcome, blob: bytes) -> Life:
+        """Return the life that went as ``outcome`` says."""
+        life = cls(0, recording, None)
+        for name in ("reason", "error", "missed", "in_flight", "last_words"):
+            setattr(life, name, getattr(outcome, name))
+        life.workload = None if outcome.workload is None else replace(outcome.workload)
+        life.counters, life.losses = dict(outcome.counters), list(outcome.losses)
+        life.remarks = list(outcome.remarks)
+        life.maps = ([vars(part) for part in outcome.maps], blob)
+        life.ended.set()
+        return life
+
+    def outcome(self) -> Outcome:
+        """Return how it went, as a value."""
+        parts = tuple(MapPart(str(each["map"]), int(each["key_size"]), int(each["entries"]))
+                      for each in self.maps[0])  # fmt: skip
+        workload = None if self.workload is None else replace(self.workload)
+        return Outcome(self.reason, self.error, dict(self.counters), tuple(self.losses),
+                       self.missed, self.in_flight, tuple(self.remarks), workload,
+                       self.last_words, parts)  # fmt: skip
 
     def on_frame(self, frame: wire.Frame) -> None:
         """Take a frame. What cannot be understood ends up in ``error``, for others to raise."""
         try:
             if frame.type == wire.DATA:
                 self.recording.feed(frame.payload)
-            elif frame.type == wire.LOST:
-                self._on_counters(wire.unpack_json(frame.payload))
-            elif frame.type == wire.LOG:
-                self._on_log(wire.unpack_json(frame.payload))
-            elif frame.type == wire.END:
-                self._on_end(*wire.unpack(frame.payload))
+                return
+            self._on_message(frame)
+            self.recording.keep(frame.type, frame.payload)
         except (RecordingError, wire.WireError, KeyError, TypeError) as error:
             self.error = self.error or f"{type(error).__name__}: {error}"
+        except OSError as error:  # of a recording that goes to a file
+            self._on_full(error)
+        finally:
+            if frame.type == wire.END:
+                self.reason = self.reason or "error"
+                self.ending()
+
+    def _on_message(self, frame: wire.Frame) -> None:
+        if frame.type == wire.LOST:
+            self._on_counters(wire.unpack_json(frame.payload))
+        elif frame.type == wire.LOG:
+            self._on_log(wire.unpack_json(frame.payload))
+        elif frame.type == wire.END:
+            self._on_end(*wire.unpack(frame.payload))
 
     def on_lost(self) -> None:
         """No further frame will come."""
-        if not self.ended.is_set():
+        if not self.ended.is_set() and not self.reason:
             self.reason = "target-lost"
-            self.ended.set()
+            self.ending()
+
+    def _on_full(self, error: OSError) -> None:
+        """End a run whose rows can no longer be written down; those that were stay."""
+        full = error.errno in FULL
+        self.error = self.error or (
+            f"the recording could not be written any further: {error.strerror or error}"
+            + "; the rows until then are kept, those after it are counted as dropped" * full
+        )
+        if self._stop is not None and not self.reason:
+            self._stop("disk-full" if full else "save-failed")
 
     def _on_counters(self, counters: dict[str, int]) -> None:
         lost = counters.get("dropped", 0) - self.counters.get("dropped", 0)
@@ -75,13 +127,11 @@ class Life:
                     getattr(self.workload, stream) + text)  # fmt: skip
 
     def _on_end(self, message: dict[str, Any], blob: bytes) -> None:
-        try:
-            self.reason = str(message["reason"])
-            self._on_counters(message["counters"])
-            self.missed, self.in_flight = message.get("missed"), message.get("in_flight")
-            self.error = self.error or str(message.get("error") or "")
-            self.maps = (message.get("maps") or [], blob)
-            if self.workload is not None and message.get("workload"):
-                self.workload.exit_code = message["workload"].get("exit_code")
-        finally:
-            self.ended.set()
+        self.last_words = str(message.get("last_words") or "")
+        self._on_counters(message["counters"])
+        self.missed, self.in_flight = message.get("missed"), message.get("in_flight")
+        self.error = self.error or str(message.get("error") or "")
+        self.maps = (message.get("maps") or [], blob)
+        if self.workload is not None and message.get("workload"):
+            self.workload.exit_code = message["workload"].get("exit_code")
+        self.reason = str(message["reason"])  # last: whoever sees it may rely on the others

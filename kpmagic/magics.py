@@ -102,7 +102,7 @@ class KpmagicMagics(Magics):
             panel.follow(run)
         panel.done()
         if run.stopped_by == "target-lost" and blocks(asked):
-            raise run.connection.lost()  # a runner must see that the cell was cut short
+            raise run.lost()  # a runner must see that the cell was cut short
         return run
 
     def _start(self, asked: Probe, panel: Panel) -> Run:

@@ -200,6 +200,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("--wait", "wait", "wait until the module of module:symbol is loaded", keyword="wait"),
     Option("--show", "show", "what the card shows", "table|plot|none",
            one_of("table", "plot", "none")),
+    Option("--save", "save", "record to FILE while it runs, with the memory of a few rows",
+           "FILE", text, keyword="save"),
     Option("", "quiet", "show nothing", short="-q"),
 )  # fmt: skip
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from .agent import wire
 from .columns import Array, Column, decode, empty, join, record_dtype
 from .errors import RecordingError
-from .frames import Table, handed_out, to_engine
+from .frames import Table, handed_out, to_arrow, to_engine
 from .model import HEADER_FIELDS, CType, Field, Layout, Site
 
 if TYPE_CHECKING:
@@ -24,8 +25,46 @@ SHOWN_HEADER = {"cpu": PID, "pid": PID, "tid": PID, "comm": HEADER_FIELDS[6].typ
 ROW, SITE = "row", "site"
 
 
-class Recording:
-    """The rows of one run: fed by the reader thread, read by anybody.
+class Rows(ABC):
+    """The rows of one run, wherever they lie."""
+
+    def __init__(self, layouts: Iterable[Layout]) -> None:
+        self.layouts = tuple(layouts)
+        self.rows = 0
+        self._frame: pd.DataFrame | None = None
+
+    @abstractmethod
+    def feed(self, payload: bytes) -> None:
+        """Take the payload of a DATA frame. Raises RecordingError."""
+
+    def keep(self, type_: int, payload: bytes) -> None:  # noqa: B027 - most keep rows only
+        """Take the payload of another frame of the run. Raises OSError."""
+
+    @abstractmethod
+    def table(self, limit: int | None = None) -> Table:
+        """Return the columns of the first ``limit`` rows, or of all of them."""
+
+    def arrows(self) -> Iterator[Any]:
+        """Yield the rows as pyarrow.Tables of the same columns, at least one."""
+        yield to_arrow(self.table())
+
+    def df(self, engine: str = "pandas") -> Any:
+        """Return the rows as a DataFrame of ``pandas`` or ``polars``, or an ``arrow`` table."""
+        if engine != "pandas":
+            return to_engine(self.table(), engine)
+        frame = self._frame
+        if frame is None or len(frame) != self.rows:
+            frame = self._frame = to_engine(self.table(), engine)
+        return handed_out(frame)
+
+    def head(self, count: int) -> pd.DataFrame:
+        """Return the first ``count`` rows without touching the others."""
+        frame: pd.DataFrame = to_engine(self.table(count), "pandas")
+        return frame
+
+
+class Recording(Rows):
+    """The rows of one run in memory: fed by the reader thread, read by anybody.
 
     ``clock_offset`` ns turn the kernel's CLOCK_MONOTONIC into wall-clock time.
     """
@@ -37,11 +76,10 @@ class Recording:
         record_size: int,
         clock_offset: int = 0,
     ) -> None:
-        self.layouts = tuple(layouts)
+        super().__init__(layouts)
         self.sites = tuple(sites)
         self.record_size = record_size
         self.clock_offset = clock_offset
-        self.rows = 0
         self.stride = -(-(record_size + wire.RING_HEADER) // 8) * 8
         self._header = record_dtype(HEADER_FIELDS, wire.RING_HEADER, self.stride)
         self._shapes = {
@@ -49,7 +87,6 @@ class Recording:
             for layout in self.layouts
         }
         self._pieces: dict[tuple[int, str], list[Column]] = {}
-        self._frame: pd.DataFrame | None = None
         self._lock = threading.Lock()
 
     def feed(self, payload: bytes) -> None:
@@ -82,20 +119,6 @@ class Recording:
                 records = records[raw[ROW] == layout.row]
             for at, field in enumerate(layout.fields):
                 yield (layout.row, field.name), decode(field.type, records[f"f{at}"])
-
-    def df(self, engine: str = "pandas") -> Any:
-        """Return the rows as a DataFrame of ``pandas`` or ``polars``, or an ``arrow`` table."""
-        if engine != "pandas":
-            return to_engine(self.table(), engine)
-        frame = self._frame
-        if frame is None or len(frame) != self.rows:
-            frame = self._frame = to_engine(self.table(), engine)
-        return handed_out(frame)
-
-    def head(self, count: int) -> pd.DataFrame:
-        """Return the first ``count`` rows without touching the others."""
-        frame: pd.DataFrame = to_engine(self.table(count), "pandas")
-        return frame
 
     def table(self, limit: int | None = None) -> Table:
         """Return the columns of the first ``limit`` rows, or of all of them."""

@@ -6,140 +6,113 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from . import aggregates, options
-from .connection import Connection
+from . import options, saving
+from .batches import Batches
+from .connection import Listener
 from .errors import KpmagicError, TargetError, TargetLost
-from .life import Life, Workload
-from .model import Artifact, Plan, Program, Site
-from .recording import Recording, site_name
+from .life import Life
+from .model import Artifact, Plan, Program
+from .recording import Recording, Rows
 from .refusals import VerifierRefusal
-from .shown import Shown, View
-from .stats import Stats, account
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .result import Result, left_out
+from .shown import View
 
 STOP_PATIENCE = 10.0
 START_PATIENCE = 60.0
 
 
-class Run(Shown):
-    """A probe's run, live or finished; what every probe magic and ``kpmagic.probe`` return.
+class Link(Protocol):
+    """What a run needs of a connection.Connection; loading.Ended is what is left of one."""
 
-    As a context manager it stops at the end of the block.
+    @property
+    def name(self) -> str:
+        """The target's name."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still answers, as far as is known without asking."""
+
+    @property
+    def remark(self) -> str:
+        """What there is to say about it now, or ``""``."""
+
+    @property
+    def hello(self) -> Mapping[str, Any]:
+        """What the agent said first."""
+
+    @property
+    def cwd(self) -> str | None:
+        """The directory there in which commands run."""
+
+    @property
+    def cpus(self) -> int:
+        """The number of possible CPUs."""
+
+    def new_number(self) -> int:
+        """Return a number no run of it has had. Raises TargetError."""
+
+    def listen(self, number: int, listener: Listener) -> None:
+        """Have the frames of run ``number`` go to ``listener``."""
+
+    def forget(self, number: int) -> None:
+        """Drop the frames of run ``number`` from now on."""
+
+    def request(
+        self, word: str, blob: bytes = b"", *, run: int = 0, timeout: float | None = 60.0,
+        **arguments: Any,
+    ) -> tuple[dict[str, Any], bytes]:  # fmt: skip
+        """Ask the agent; return the answer and its blob. Raises TargetError."""
+
+    def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
+        """Ask the agent for what needs no answer. Raises TargetLost."""
+
+    def lost(self) -> TargetLost:
+        """Return the error that says this target is gone."""
+
+
+class Run(Result):
+    """A probe's run, live, finished or loaded; what every probe magic and ``kpmagic.probe`` return.
+
+    As a context manager it stops at the end of the block. ``life`` is that of a loaded one.
     """
 
     def __init__(
-        self, connection: Connection, plan: Plan, artifact: Artifact, view: View | None = None
+        self,
+        connection: Link,
+        plan: Plan,
+        artifact: Artifact,
+        view: View | None = None,
+        life: Life | None = None,
     ) -> None:
+        super().__init__(plan, artifact, connection.name, view)
         self.connection = connection
-        self.plan = plan
-        self.artifact = artifact
-        self.options = plan.probe.options
-        self.name = self.options.name or default_name(plan)
-        self.info: dict[str, Any] = _info(connection, plan, artifact)
-        self.failure: KpmagicError | None = None
-        self.verifier_log = ""
-        self._view = view
-        self._life = self._new_life()
-        self._aggregates: dict[str, pd.DataFrame] | None = None
-
-    # -- what it has seen -------------------------------------------------------------------
-
-    def df(self, engine: str = "pandas") -> Any:
-        """Return the rows so far: ``pandas`` or ``polars`` DataFrame, or an ``arrow`` Table."""
-        return self._life.recording.df(engine)
-
-    @property
-    def recording(self) -> Recording:
-        """The rows, as columns."""
-        return self._life.recording
-
-    @property
-    def aggregates(self) -> dict[str, pd.DataFrame]:
-        """Label → table: keys, then ``count``/``value``, or ``low``, ``high``, ``count``.
-
-        While the probe runs, as the target has it now; afterwards, the last.
-        """
-        described = self.artifact.source.aggregates
-        if not described:
-            return {}
-        if self._aggregates is not None:
-            return dict(self._aggregates)
-        life = self._life
-        over = life.ended.is_set()
-        index, blob = life.maps if over else self._live_maps()
-        cpus = self.connection.cpus
-        found = aggregates.decode_all(described, index, blob, cpus)
-        if over:
-            self._aggregates = found
-        return dict(found)
-
-    def _live_maps(self) -> tuple[list[dict[str, Any]], bytes]:
-        try:
-            answer, blob = self.connection.request("aggregates", run=self._life.number)
-        except TargetError:
-            if not self._life.ended.wait(1.0):
-                raise
-            return self._life.maps
-        return answer["maps"], blob
-
-    @property
-    def stats(self) -> Stats:
-        """The numbers so far; exact once the run has ended."""
-        life = self._life
-        return account(
-            life.counters,
-            life.recording.rows,
-            over=life.ended.is_set(),
-            is_return=self.plan.probe.kind == "kretprobe",
-            missed=life.missed,
-            in_flight=life.in_flight,
-        )
-
-    @property
-    def workload(self) -> Workload | None:
-        """The command of ``--while`` with its exit code and output; None without one."""
-        return self._life.workload
-
-    @property
-    def source(self) -> str:
-        """The generated source."""
-        return self.artifact.source.text
-
-    @property
-    def state(self) -> str:
-        """``running``, ``stopped`` or ``failed``."""
-        if self._life.reason == "error" or self.failure is not None:
-            return "failed"
-        return "stopped" if self._life.ended.is_set() else "running"
-
-    @property
-    def stopped_by(self) -> str | None:
-        """What ended it: for, while, max-events, max-time, user, interrupt, target-lost, …"""
-        return self._life.reason or None
-
-    @property
-    def error(self) -> str:
-        """What went wrong while it ran, or ``""``."""
-        return self._life.error
-
-    @property
-    def losses(self) -> list[tuple[int, int, int]]:
-        """Each (rows that had arrived before, and after, rows dropped meanwhile)."""
-        return list(self._life.losses)
+        self.cpus = connection.cpus
+        self._life = self._new_life() if life is None else life
 
     @property
     def remarks(self) -> list[str]:
-        """What the agent had to say about this run."""
-        return list(self._life.remarks)
+        """What the agent had to say about this run, and while it runs, what is to say of it."""
+        said = super().remarks
+        now = "" if self._life.ended.is_set() else self.connection.remark
+        return [*said, now] if now else said
 
-    @property
-    def age(self) -> float:
-        """Seconds since it was attached."""
-        return time.time() - float(self.info.get("started", time.time()))
+    def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
+        life = self._life
+        if life.reason:
+            return life.maps
+        try:
+            answer, blob = self.connection.request("aggregates", run=life.number)
+        except TargetError:
+            if not life.ended.wait(1.0):
+                raise
+            return life.maps
+        return answer["maps"], blob
+
+    def lost(self) -> TargetLost:
+        """Return the error that says how its target went."""
+        return super().lost() if self._life.last_words else self.connection.lost()
 
     # -- control ----------------------------------------------------------------------------
 
@@ -150,8 +123,8 @@ class Run(Shown):
         """
         if self._life.number and not self._life.ended.is_set():
             return self
-        self.failure, self._aggregates = None, None
-        life = self._life = self._new_life(self.connection.new_number())
+        life = self._new_life(self.connection.new_number())
+        self._life, self.failure, self._aggregates = life, None, None
         self.connection.listen(life.number, life)
         before = time.monotonic()
         try:
@@ -164,9 +137,10 @@ class Run(Shown):
             "attach_seconds": answer.get("attach_ns", 0) / 1e9,
             "start_seconds": time.monotonic() - before,
             "attached": answer.get("attached", []),
-            "left_out": _left_out(self.plan, self.artifact) + _refused(answer),
+            "left_out": left_out(self.plan, self.artifact) + _refused(answer),
             "started": time.time(),
         }
+        saving.started(self)
         return self
 
     def _request_start(self, life: Life) -> tuple[dict[str, Any], bytes]:
@@ -191,6 +165,7 @@ class Run(Shown):
             with contextlib.suppress(TargetError):  # it may not have come so far
                 self.connection.request("stop", run=life.number, reason="interrupt")
         life.reason = life.reason or "error"
+        saving.abandoned(self)
         life.ended.set()
         self.connection.forget(life.number)
 
@@ -232,32 +207,26 @@ class Run(Shown):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # -- showing ----------------------------------------------------------------------------
-
-    def __repr__(self) -> str:
-        if self._view is None:
-            return f"<kpmagic.Run {self.name} {self.state} {self.recording.rows} rows>"
-        return self._view.text(self)
-
-    def _repr_html_(self) -> str | None:
-        return None if self._view is None else self._view.html(self)
-
     def _new_life(self, number: int = 0) -> Life:
-        source = self.artifact.source
-        offset = int(self.connection.hello.get("realtime_minus_monotonic", 0))
-        recording = Recording(source.layouts, self.plan.sites, source.record_size, offset)
-        life = Life(number, recording, self.options.command)
+        rows = saving.spooled(self, self._rows) if number else None
+        life = Life(number, rows or self._rows(), self.options.command, self._stop_soon)
+        if rows is not None:
+            life.ending = lambda: saving.finish(self, rows, life)
         if not number:
             life.ended.set()
         return life
 
+    def _rows(self) -> Rows:
+        """Return where rows go when they stay in memory."""
+        source, hello = self.artifact.source, self.connection.hello
+        offset = int(hello.get("realtime_minus_monotonic", 0))
+        rows = Recording(source.layouts, self.plan.sites, source.record_size, offset)
+        return Batches.like(rows) if hello.get("rows") == "arrow" else rows
 
-def default_name(plan: Plan) -> str:
-    """Return a probe's name when the user gave none: its symbol, or the places as typed."""
-    specs = plan.probe.specs
-    if len(specs) == 1 and not specs[0].wild:
-        return site_name(plan.sites[0]) or specs[0].text
-    return ",".join(spec.text for spec in specs)
+    def _stop_soon(self, reason: str) -> None:
+        """Ask for the end from the reader's thread, which cannot wait for an answer."""
+        with contextlib.suppress(TargetError):
+            self.connection.tell("stop", run=self._life.number, reason=reason)
 
 
 def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
@@ -302,27 +271,3 @@ def _refused(answer: Mapping[str, Any]) -> list[dict[str, str]]:
     found = answer.get("left_out", [])
     return [{"name": each["symbol"], "why": f"refused by the kernel ({each['message']})"}
             for each in found]  # fmt: skip
-
-
-def _left_out(plan: Plan, artifact: Artifact) -> list[dict[str, str]]:
-    return [{"name": each.name, "why": each.why}
-            for each in (*plan.left_out, *artifact.source.left_out)]  # fmt: skip
-
-
-def _info(connection: Connection, plan: Plan, artifact: Artifact) -> dict[str, Any]:
-    first: Site = plan.sites[0]
-    shown: Mapping[str, Any] = vars(plan.probe.options)
-    return {
-        "kernel_release": plan.release,
-        "symbol": first.symbol,
-        "address": first.address,
-        "offset": first.offset,
-        "sites": [site_name(site) for site in plan.sites],
-        "backend": plan.probe.options.backend,
-        "target": connection.name,
-        "options": dict(shown),
-        "compiler": artifact.compiler,
-        "build_seconds": artifact.seconds,
-        "left_out": _left_out(plan, artifact),
-        "note": "; ".join(site.note for site in plan.sites if site.note),
-    }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .connection import Connection
 from .errors import CellError, KpmagicError, TargetError
 from .module_run import ModuleRun
-from .run import Run
+from .run import Link, Run
 from .syntax import suggestion
 from .targets.base import Progress, Target
 
@@ -133,7 +133,7 @@ class Session:
         self._options: dict[str, Any] = {}
         self._named: dict[str, Connection] = {}
         self._failed: dict[str, AnyRun] = {}
-        self._runs: weakref.WeakKeyDictionary[Connection, dict[str, AnyRun]] = (
+        self._runs: weakref.WeakKeyDictionary[Link, dict[str, AnyRun]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -164,6 +164,10 @@ class Session:
             return self._by_name(target)
         # one that has died is replaced by a fresh one of the same kind
         return self.default or self.use(self._name, **self._options)
+
+    def fresh(self) -> Connection:
+        """End the default target and start another of the same kind. Raises TargetError."""
+        return self.use(self._name, **self._options)
 
     def _by_name(self, name: str) -> Connection:
         kept = self._named.get(name)

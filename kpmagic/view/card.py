@@ -81,6 +81,18 @@ class Card:
 
         return flame(run, **chosen)
 
+    def live(self, run: Run, kind: str | None) -> Any:
+        """Return a widget; see Shown.live."""
+        from .live_plot import LivePlot
+
+        return LivePlot(run, kind)
+
+    def panel(self, run: Run) -> Any:
+        """Return a widget; see Shown.panel."""
+        from .panel import ProbePanel
+
+        return ProbePanel(lambda: [run])
+
 
 CARD = Card()
 
@@ -150,7 +162,7 @@ def warnings(run: Run) -> list[str]:
     if stats.unpaired:
         found.append(f"{stats.unpaired} calls returned unseen, or had begun before the probe")
     if run.stopped_by == "target-lost":
-        found.append(str(run.connection.lost()))
+        found.append(str(run.lost()))
     elif run.failure is not None or run.error:
         found.append(str(run.failure or run.error))
     return found + _no_hit(run) + run.remarks

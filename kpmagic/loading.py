@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Recordings back as runs: all there is to see, and nothing left to control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import aggregates, recorded
+from .connection import Listener
+from .errors import RecordingError, TargetError, TargetLost
+from .life import Life
+from .model import Artifact
+from .past import Past
+from .recording import Rows
+from .run import Run
+from .view.card import CARD
+
+HINT = "run its cell again; or kpmagic.connect('replay:PATH') is a target that plays it back"
+
+
+def load(path: str | Path) -> Run:
+    """Return the finished Run that was saved to ``path``. Raises RecordingError.
+
+    Opening a recording runs nothing of what it holds.
+    """
+    past, rows = recorded.read(path)
+    try:
+        return run_of(past, rows, str(path))
+    except (ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
+        raise RecordingError(f"cannot read {str(path)!r}: it is damaged: {error}") from None
+
+
+def run_of(past: Past, rows: Rows, where: str) -> Run:
+    """Return a recorded run as a Run. Raises RecordingError."""
+    artifact = Artifact(past.source, b"", past.compiler, past.seconds, past.digest)
+    life = Life.past(rows, past.outcome, past.maps)
+    run = Run(Ended(past.target, past.cpus, where), past.plan, artifact, CARD, life)
+    left_out = [vars(each) for each in past.left_out]
+    run.info = {**past.info, **run.info, "started": past.started, "left_out": left_out}
+    parts = [vars(part) for part in past.outcome.maps]
+    aggregates.decode_all(past.source.aggregates, parts, past.maps, past.cpus)
+    return run
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is left of the connection of a run that was loaded from ``where``."""
+
+    name: str
+    cpus: int
+    where: str
+    hello: Mapping[str, Any] = field(default_factory=dict)
+    cwd: str | None = None
+    alive: bool = False
+    remark: str = ""
+
+    def new_number(self) -> NoReturn:
+        """Refuse: nothing starts again."""
+        self._refuse()
+
+    def listen(self, number: int, listener: Listener) -> None:
+        """Nothing comes."""
+
+    def forget(self, number: int) -> None:
+        """Nothing comes."""
+
+    def request(
+        self, word: str, blob: bytes = b"", *, run: int = 0, timeout: float | None = None,
+        **arguments: Any,
+    ) -> NoReturn:  # fmt: skip
+        """Refuse: there is nobody to ask."""
+        self._refuse()
+
+    def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
+        """Nobody hears it."""
+
+    def lost(self) -> TargetLost:
+        """Return the error that says that there is no target."""
+        return TargetLost(f"{self.name} was left when this run was saved", hint=HINT)
+
+    def _refuse(self) -> NoReturn:
+        raise TargetError(f"this run comes from the recording {self.where!r}: it is over, and "
+                          "cannot be started", hint=HINT)  # fmt: skip

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""What a run has to show, be it live, finished or loaded: it needs no connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import aggregates, saving
+from .errors import KpmagicError, TargetLost
+from .life import Life
+from .model import Artifact, Plan, Site
+from .outcome import Workload
+from .past import Past
+from .recording import Rows, site_name
+from .shown import Shown, View
+from .stats import Stats, account
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+class Result(Shown):
+    """What is known of a probe and of its newest life; ``cpus`` are those of its target."""
+
+    cpus: int
+
+    def __init__(
+        self, plan: Plan, artifact: Artifact, target: str, view: View | None = None
+    ) -> None:
+        self.plan = plan
+        self.artifact = artifact
+        self.options = plan.probe.options
+        self.name = self.options.name or default_name(plan)
+        self.info: dict[str, Any] = _info(target, plan, artifact)
+        self.failure: KpmagicError | None = None
+        self.verifier_log = ""
+        self._view = view
+        self._life: Life
+        self._aggregates: dict[str, pd.DataFrame] | None = None
+
+    # -- what it has seen -------------------------------------------------------------------
+
+    def df(self, engine: str = "pandas") -> Any:
+        """Return the rows so far: ``pandas`` or ``polars`` DataFrame, or an ``arrow`` Table."""
+        return self._life.recording.df(engine)
+
+    @property
+    def recording(self) -> Rows:
+        """The rows, as columns."""
+        return self._life.recording
+
+    @property
+    def aggregates(self) -> dict[str, pd.DataFrame]:
+        """Label → table: keys, then ``count``/``value``, or ``low``, ``high``, ``count``.
+
+        While the probe runs, as the target has it now; afterwards, the last.
+        """
+        described = self.artifact.source.aggregates
+        if not described:
+            return {}
+        if self._aggregates is not None:
+            return dict(self._aggregates)
+        over = self._life.ended.is_set()
+        index, blob = self._maps()
+        found = aggregates.decode_all(described, index, blob, self.cpus)
+        if over:
+            self._aggregates = found
+        return dict(found)
+
+    def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
+        """Return the bytes of the aggregates, and how they lie."""
+        return self._life.maps
+
+    def lost(self) -> TargetLost:
+        """Return the error that says how its target went."""
+        return TargetLost(self._life.last_words or f"{self.info['target']} was lost")
+
+    # -- keeping ----------------------------------------------------------------------------
+
+    def past(self) -> Past:
+        """Return all of it but its rows, as a value. Raises CellError while it runs."""
+        return saving.past_of(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it to ``path``, a Parquet file that `kpmagic.load` reads; return the path.
+
+        Another recording there is replaced. Raises CellError while it runs, and RecordingError.
+        """
+        return saving.save(self, path)
+
+    @property
+    def stats(self) -> Stats:
+        """The numbers so far; exact once the run has ended."""
+        life = self._life
+        return account(
+            life.counters,
+            life.recording.rows,
+            over=life.ended.is_set(),
+            is_return=self.plan.probe.kind == "kretprobe",
+            missed=life.missed,
+            in_flight=life.in_flight,
+        )
+
+    @property
+    def workload(self) -> Workload | None:
+        """The command of ``--while`` with its exit code and output; None without one."""
+        return self._life.workload
+
+    @property
+    def source(self) -> str:
+        """The generated source."""
+        return self.artifact.source.text
+
+    @property
+    def state(self) -> str:
+        """``running``, ``stopped`` or ``failed``."""
+        if self._life.reason == "error" or self.failure is not None:
+            return "failed"
+        return "stopped" if self._life.ended.is_set() else "running"
+
+    @property
+    def stopped_by(self) -> str | None:
+        """What ended it: for, while, max-events, max-time, user, interrupt, target-lost, …"""
+        return self._life.reason or None
+
+    @property
+    def error(self) -> str:
+        """What went wrong while it ran, or ``""``."""
+        return self._life.error
+
+    @property
+    def losses(self) -> list[tuple[int, int, int]]:
+        """Each (rows that had arrived before, and after, rows dropped meanwhile)."""
+        return list(self._life.losses)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the agent had to say about this run."""
+        return list(self._life.remarks)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was attached."""
+        return time.time() - float(self.info.get("started", time.time()))
+
+    # -- showing ----------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        if self._view is None:
+            return f"<kpmagic.Run {self.name} {self.state} {self.recording.rows} rows>"
+        return self._view.text(self)
+
+    def _repr_html_(self) -> str | None:
+        return None if self._view is None else self._view.html(self)
+
+
+def default_name(plan: Plan) -> str:
+    """Return a probe's name when the user gave none: its symbol, or the places as typed."""
+    specs = plan.probe.specs
+    if len(specs) == 1 and not specs[0].wild:
+        return site_name(plan.sites[0]) or specs[0].text
+    return ",".join(spec.text for spec in specs)
+
+
+def left_out(plan: Plan, artifact: Artifact) -> list[dict[str, str]]:
+    return [{"name": each.name, "why": each.why}
+            for each in (*plan.left_out, *artifact.source.left_out)]  # fmt: skip
+
+
+def _info(target: str, plan: Plan, artifact: Artifact) -> dict[str, Any]:
+    first: Site = plan.sites[0]
+    shown: Mapping[str, Any] = vars(plan.probe.options)
+    return {
+        "kernel_release": plan.release,
+        "symbol": first.symbol,
+        "address": first.address,
+        "offset": first.offset,
+        "sites": [site_name(site) for site in plan.sites],
+        "backend": plan.probe.options.backend,
+        "target": target,
+        "options": dict(shown),
+        "compiler": artifact.compiler,
+        "build_seconds": artifact.seconds,
+        "left_out": left_out(plan, artifact),
+        "note": "; ".join(site.note for site in plan.sites if site.note),
+    }

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""A run's way into a file: at its end, or while it goes on."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import CellError, RecordingError
+from .life import Life
+from .parquet import replacing, write
+from .past import Left, Past, to_metadata
+from .recorded import is_recording
+from .recording import Rows
+from .spool import Spool
+
+if TYPE_CHECKING:
+    from .result import Result
+
+
+def past_of(run: Result) -> Past:
+    """Return all of a run but its rows, as it is now."""
+    from . import __version__
+
+    life, info = run._life, run.info
+    outcome = life.outcome()
+    if run.failure is not None or outcome.reason == "target-lost":
+        words = str(run.lost()) if outcome.reason == "target-lost" else ""
+        outcome = replace(outcome, error=outcome.error or str(run.failure or ""), last_words=words)
+    artifact = run.artifact
+    more = {name: value for name, value in info.items() if name not in ("started", "left_out")}
+    return Past(
+        run.plan, artifact.source, str(info["target"]), run.cpus, __version__,
+        artifact.compiler, artifact.seconds, artifact.digest, float(info.get("started", 0.0)),
+        tuple(Left(str(each["name"]), str(each["why"])) for each in info["left_out"]),
+        more, outcome, life.maps[1],
+    )  # fmt: skip
+
+
+def save(run: Result, path: str | Path) -> Path:
+    """Write a run that is over to ``path``. Raises CellError, RecordingError."""
+    if run.state == "running":
+        raise CellError(f"{run.name} is still running", hint="stop() ends it")
+    if run.stopped_by is None:
+        raise CellError(f"{run.name} has not run: there is nothing to save")
+    file = place(path)
+    try:
+        with replacing(file) as out:
+            write(out, run.recording.arrows(), to_metadata(run.past()))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return file
+
+
+def place(path: str | Path) -> Path:
+    """Return the file to write to: one that is not there, or a recording. Raises RecordingError."""
+    file = Path(path).expanduser().absolute()
+    try:
+        there = file.exists()
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"cannot write to {str(path)!r}: {error}") from None
+    if there and not is_recording(file):
+        raise RecordingError(
+            f"{str(path)!r} is there and is not a recording: it is not overwritten",
+            hint="give another name, or remove it",
+        )
+    return file
+
+
+def _unwritable(path: str | Path, error: OSError) -> RecordingError:
+    return RecordingError(f"cannot write to {str(path)!r}: {error.strerror or error}",
+                          hint="choose a folder that exists, is yours and has room")  # fmt: skip
+
+
+def spooled(run: Result, fresh: Callable[[], Rows]) -> Spool | None:
+    """Return where the rows of a run with --save go, else None. Raises RecordingError."""
+    path = run.options.save
+    if not path:
+        return None
+    try:
+        return Spool(place(path), fresh, _description(run))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def started(run: Result) -> None:
+    """Put the file in its place, with what is known since the start."""
+    rows = run.recording
+    if isinstance(rows, Spool):
+        rows.install(_description(run))
+
+
+def abandoned(run: Result) -> None:
+    """Leave no file of a run that has not started."""
+    rows = run.recording
+    if isinstance(rows, Spool):
+        rows.discard()
+
+
+def _description(run: Result) -> bytes:
+    return json.dumps(to_metadata(past_of(run))).encode()
+
+
+def finish(run: Result, rows: Spool, life: Life) -> None:
+    """Make the file of a run that has ended what it is to be; then the run is over."""
+
+    def work() -> None:
+        try:
+            rows.finish(to_metadata(past_of(run)))
+        except (OSError, RecordingError) as error:
+            life.remarks.append(f"the recording stays as it was written while it ran: {error}")
+        finally:
+            life.ended.set()
+
+    threading.Thread(target=work, name="kpmagic recording").start()
