@@ -56,19 +56,27 @@ class Table:
 
 def _spread(parts: list[tuple[Array, Column]], rows: int) -> Column:
     """Return a column of ``rows`` values with each part's at its rows."""
-    if all(isinstance(values, np.ndarray) for _, values in parts):
+    shapes = {values.shape[1:] if isinstance(values, np.ndarray) else None for _, values in parts}
+    if len(shapes) == 1 and None not in shapes:
         return _spread_numbers(parts, rows)
     places = np.full(rows, -1, np.int64)
     start = 0
     for where, values in parts:
         places[where] = np.arange(start, start + len(values))
         start += len(values)
-    texts = [pa.array(values.astype(str)) if isinstance(values, np.ndarray)
-             else values.cast(pa.string()) for _, values in parts]  # fmt: skip
-    taken = pa.concat_arrays([text.cast(pa.string()) for text in texts]).take(
+    taken = pa.concat_arrays([_texts(values) for _, values in parts]).take(
         pa.array(places, mask=places < 0)
     )
     return taken.dictionary_encode()
+
+
+def _texts(values: Column) -> Any:
+    """Return a column as text, for rows whose other ones do not hold numbers of its shape."""
+    if not isinstance(values, np.ndarray):
+        return values.cast(pa.string())
+    if values.ndim == 1:
+        return pa.array(values.astype(str)).cast(pa.string())
+    return pa.array([str(row) for row in values.tolist()], pa.string())
 
 
 def _spread_numbers(parts: list[tuple[Array, Array]], rows: int) -> Array:

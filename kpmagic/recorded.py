@@ -34,8 +34,8 @@ def read(path: str | Path) -> tuple[Past, Rows]:
             return _parquet(file)
         if begin == JOURNAL:
             return _journal(file)
-    except OSError as error:
-        raise RecordingError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        raise RecordingError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', error)}") from None
     except RecordingError as error:
         hint = error.hint or HINT
         raise RecordingError(f"cannot read {str(path)!r}: {error.message}", hint=hint) from None
@@ -54,7 +54,7 @@ def is_recording(file: Path) -> bool:
 
 
 def _first_bytes(file: Path) -> bytes:
-    """Return enough to tell what it is. Raises OSError, RecordingError (a FIFO would block)."""
+    """Return enough to tell what it is; never waits, as for a FIFO. Raises OSError."""
     fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         return os.pread(fd, len(JOURNAL), 0)

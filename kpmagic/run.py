@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -141,6 +144,9 @@ class Run(Result):
             "started": time.time(),
         }
         saving.started(self)
+        if self.options.save:
+            # registered after the connection's, hence called before it
+            atexit.register(_stop_at_exit, weakref.ref(self), os.getpid())
         return self
 
     def _request_start(self, life: Life) -> tuple[dict[str, Any], bytes]:
@@ -229,6 +235,14 @@ class Run(Result):
             self.connection.tell("stop", run=self._life.number, reason=reason)
 
 
+def _stop_at_exit(run: weakref.ref[Run], owner: int) -> None:
+    """End a run that goes to a file, so that the file is whole; not in a forked child."""
+    left = run()
+    if left is not None and os.getpid() == owner:
+        with contextlib.suppress(TargetError):
+            left.stop()
+
+
 def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
     """Return the arguments of the agent's ``start``; see agent/wire.py."""
     chosen, source = plan.probe.options, artifact.source
@@ -249,6 +263,8 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "for_ns": chosen.duration,
         "entries": source.entries or None,
         "aggregates": [each.map for each in source.aggregates],
+        "module": source.module or None,
+        "key_sizes": [each.key_size for each in source.aggregates],
     }
 
 

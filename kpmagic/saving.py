@@ -116,4 +116,7 @@ def finish(run: Result, rows: Spool, life: Life) -> None:
         finally:
             life.ended.set()
 
-    threading.Thread(target=work, name="kpmagic recording").start()
+    try:
+        threading.Thread(target=work, name="kpmagic recording").start()
+    except RuntimeError:  # the interpreter is ending, and nobody waits for this thread any more
+        work()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,13 @@ from hypothesis import strategies as st
 from records import layout, number, record, site, size_of
 
 import kpmagic
-from kpmagic import recorded
 from kpmagic.arrow import from_arrow
 from kpmagic.batches import pack, unpack
 from kpmagic.connection import Connection
 from kpmagic.errors import CellError, RecordingError, TargetError
 from kpmagic.frames import to_arrow, to_engine
 from kpmagic.model import Aggregate, CType, Layout
-from kpmagic.past import KEY_DIGEST, KEY_FORMAT, KEY_RUN
+from kpmagic.past import KEY_DIGEST, KEY_FORMAT, KEY_MAPS, KEY_RUN, _digest
 from kpmagic.recording import Recording
 from kpmagic.run import Run
 from kpmagic.view.card import CARD
@@ -88,3 +89,254 @@ def test_a_loaded_run_is_the_saved_one(far: Any, tmp_path: Path) -> None:
     assert (loaded.workload.exit_code, loaded.workload.stdout) == (4, "a\n")
     assert loaded.plan == run.plan
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_without_rows_is_kept_too(far: Any, tmp_path: Path) -> None:
+    run = finished(far)
+    same(run, kpmagic.load(run.save(tmp_path / "run.parquet")))
+
+
+def test_a_lost_target_keeps_its_last_words(far: Any, tmp_path: Path) -> None:
+    end, connection = far
+    end.words = "BUG: unable to handle page fault"
+    run = a_run(connection, view=CARD).start()
+    end.rows(run._life.number, 5)
+    end.hang_up()
+    assert run.wait(5)
+    loaded = kpmagic.load(run.save(tmp_path / "run.parquet"))
+    same(run, loaded)
+    assert "unable to handle page fault" in str(loaded)
+    assert "unable to handle page fault" in str(loaded.lost())
+
+
+def test_what_is_over_cannot_be_started_and_may_be_stopped(far: Any, tmp_path: Path) -> None:
+    loaded = kpmagic.load(finished(far, 1).save(tmp_path / "run.parquet"))
+    with pytest.raises(TargetError, match=r"recording.*cannot be started"):
+        loaded.start()
+    assert loaded.stop() is loaded
+    assert loaded.wait(0.1)
+    assert len(loaded.finish().df()) == 1
+    with loaded:
+        assert loaded.state == "stopped"
+
+
+def test_only_what_has_ended_is_saved(far: Any, tmp_path: Path) -> None:
+    _, connection = far
+    run = a_run(connection)
+    with pytest.raises(CellError, match="has not run"):
+        run.save(tmp_path / "x")
+    with run.start(), pytest.raises(CellError, match="still running"):
+        run.save(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recording_is_replaced_and_nothing_else(far: Any, tmp_path: Path) -> None:
+    run = finished(far, 1)
+    path = run.save(tmp_path / "run.parquet")
+    rows = kpmagic.load(path)
+    assert finished(far, 1, 2).save(path) == path
+    assert len(kpmagic.load(path).df()) == 2
+    assert len(rows.df()) == 1  # what was open stays what it was
+    for other, content in (("notes.ipynb", b"{}"), ("empty", b"")):
+        (tmp_path / other).write_bytes(content)
+        with pytest.raises(RecordingError, match="is not a recording: it is not overwritten"):
+            run.save(tmp_path / other)
+        assert (tmp_path / other).read_bytes() == content
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(RecordingError, match="is not a recording"):
+        run.save(tmp_path / "other.parquet")
+    with pytest.raises(RecordingError, match=r"cannot write to .*No such file"):
+        run.save(tmp_path / "no" / "run.parquet")
+
+
+def test_a_recording_is_a_parquet_file_for_everybody(far: Any, tmp_path: Path) -> None:
+    run = finished(far, 1, 2)
+    path = run.save(tmp_path / "run.parquet")
+    table = pq.read_table(path)
+    assert table.column_names == ["time", "cpu", "pid", "tid", "comm", "n"]
+    assert table["n"].to_pylist() == [1, 2]
+    assert (path.stat().st_mode & 0o777) & 0o600 == 0o600
+
+
+# types and shapes
+
+INTEGERS = st.tuples(st.sampled_from([1, 2, 4, 8]), st.booleans()).map(lambda each: number(*each))
+TYPES = st.one_of(
+    INTEGERS,
+    st.sampled_from([
+        CType("bool", 1), CType("string", 8), CType("pointer", 8),
+        CType("enum", 4, enumerators={0: "RED", 1: "GREEN"}),
+        CType("array", 8, True, count=2), CType("array", 4, count=4),
+    ]),
+)  # fmt: skip
+SHAPES = st.lists(st.lists(st.tuples(st.sampled_from("abc"), TYPES), unique_by=lambda f: f[0],
+                           max_size=3), min_size=1, max_size=3)  # fmt: skip
+
+
+def recording_of(shapes: list[Layout], picks: list[int], junk: bytes) -> Recording:
+    size = size_of(*shapes)
+    recording = Recording(shapes, [site("f"), site("g", 5)], size)
+    for at, pick in enumerate(picks):
+        shape = shapes[pick % len(shapes)]
+        raw = bytearray(record(layout(shape.row), {}, size=size, ts=at, site=at % 2))
+        for field in shape.fields:
+            start = 8 + field.offset
+            raw[start : start + field.type.size] = (junk * 8)[at : at + field.type.size]
+        recording.feed(bytes(raw))
+    return recording
+
+
+@settings(deadline=None, max_examples=80)
+@given(SHAPES, st.lists(st.integers(0, 2), max_size=6), st.binary(min_size=8, max_size=8))
+def test_every_layout_survives(shapes: Any, picks: list[int], junk: bytes) -> None:
+    layouts = [layout(at, *fields) for at, fields in enumerate(shapes)]
+    before = recording_of(layouts, picks, junk)
+    sink = pa.BufferOutputStream()
+    pq.write_table(to_arrow(before.table()), sink)
+    stored = pq.read_table(pa.BufferReader(sink.getvalue()))
+    for after in (unpack(pack(to_arrow(before.table()))), stored):
+        for engine in ENGINES:
+            one, other = to_engine(before.table(), engine), to_engine(from_arrow(after), engine)
+            if picks:  # without rows categories are not there either
+                assert one.equals(other), engine
+        frame = to_engine(from_arrow(after), "pandas")
+        if picks:
+            assert frame.dtypes.tolist() == before.df().dtypes.tolist()
+        assert list(map(str, frame.dtypes)) == list(map(str, before.df().dtypes))
+
+
+# bytes that are not a recording, or no longer
+
+def look(path: Path) -> None:
+    """Open a recording and look at all of it."""
+    run = kpmagic.load(path)
+    for engine in ENGINES:
+        run.df(engine)
+    assert str(run)
+    assert run._repr_html_()
+    assert run.aggregates is not None
+    assert run.stats
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 9, b"\x7fELF", b"KPMAGIC-FRAMES\n\0",
+                                     b"not a recording" * 100])  # fmt: skip
+def test_what_is_no_recording_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(RecordingError) as caught:
+        kpmagic.load(tmp_path / "x")
+    assert "x'" in caught.value.message
+    assert caught.value.hint
+
+
+def test_other_places_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "nowhere", tmp_path / "fifo", Path("/dev/null"), "a\0b"):
+        with pytest.raises(RecordingError, match="cannot read"):
+            kpmagic.load(path)
+
+
+def test_a_foreign_parquet_file_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "x")
+    with pytest.raises(RecordingError, match="it is not a recording of kpmagic"):
+        kpmagic.load(tmp_path / "x")
+
+
+def rewritten(path: Path, **texts: str) -> Path:
+    """A recording with other texts in it, as somebody with bad intentions writes it."""
+    table = pq.read_table(path)
+    stored = pq.read_metadata(path).metadata
+    metadata = {key.decode(): text.decode() for key, text in stored.items()}
+    metadata |= texts
+    if KEY_DIGEST not in texts:
+        metadata[KEY_DIGEST] = _digest(metadata[KEY_RUN], metadata[KEY_MAPS])
+    metadata.pop("ARROW:schema", None)
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+def test_a_newer_one_says_what_to_do(far: Any, tmp_path: Path) -> None:
+    path = finished(far, 1).save(tmp_path / "run.parquet")
+    with pytest.raises(RecordingError, match="newer kpmagic") as caught:
+        kpmagic.load(rewritten(path, **{KEY_FORMAT: "2"}))
+    assert "pip install --upgrade kpmagic" in caught.value.hint
+
+
+def test_every_cut_is_noticed(far: Any, tmp_path: Path) -> None:
+    whole = finished(far, *range(50)).save(tmp_path / "run.parquet").read_bytes()
+    for end in range(0, len(whole), 97):
+        (tmp_path / "cut").write_bytes(whole[:end])
+        with pytest.raises(RecordingError):
+            kpmagic.load(tmp_path / "cut")
+
+
+@settings(deadline=None, max_examples=400, database=None)
+@given(data=st.data())
+def test_changed_bytes_do_no_harm(data: st.DataObject, tmp_path_factory: Any) -> None:
+    whole = bytearray(a_file(tmp_path_factory))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "changed"
+    path.write_bytes(whole)
+    try:
+        look(path)
+    except RecordingError:
+        return
+
+
+_FILES: dict[str, bytes] = {}
+
+
+def a_file(folder: Any) -> bytes:
+    if not _FILES:
+        end = FarEnd({"start": started, "stop": stopped})
+        with Connection(end) as connection:
+            connection.wait_for_hello()
+            path = finished((end, connection), *range(100)).save(folder.mktemp("one") / "x")
+            _FILES["x"] = path.read_bytes()
+    return _FILES["x"]
+
+
+def deep(plain: Any, data: st.DataObject) -> None:
+    """Put something else at one place of a description."""
+    while True:
+        keys = list(plain) if isinstance(plain, dict) else range(len(plain))
+        key = data.draw(st.sampled_from(list(keys)))
+        if isinstance(plain[key], (dict, list)) and plain[key] and data.draw(st.booleans()):
+            plain = plain[key]
+            continue
+        plain[key] = data.draw(st.sampled_from([
+            None, True, -1, 0, 1 << 40, 1 << 70, 1e308, "", "<script>alert(1)</script>",
+            "\x1b]0;x\x07", [], {}, [[]], {"a": 1}, "\ud800",
+        ]))  # fmt: skip
+        return
+
+
+@settings(deadline=None, max_examples=300, database=None)
+@given(data=st.data())
+def test_a_forged_description_does_no_harm(data: st.DataObject, tmp_path_factory: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "forged"
+    path.write_bytes(a_file(tmp_path_factory))
+    plain = json.loads(pq.read_metadata(path).metadata[KEY_RUN.encode()])
+    deep(plain, data)
+    try:
+        run = kpmagic.load(rewritten(path, **{KEY_RUN: json.dumps(plain)}))
+        html = run._repr_html_()
+        text = str(run)
+    except RecordingError:
+        return
+    assert html is not None
+    assert "<script>" not in html
+    assert "\x1b" not in text
+
+
+def test_a_size_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """A few bytes that unpack to gigabytes."""
+    rows = 60_000_000
+    with pq.ParquetWriter(tmp_path / "bomb", pa.schema([("a", pa.int64())])) as writer:
+        piece = pa.table({"a": pa.array(np.zeros(rows // 10, np.int64))})
+        for _ in range(10):
+            writer.write_table(piece)
+        writer.add_key_value_metadata({KEY_FORMAT: "1"})
+    assert (tmp_path / "bomb").stat().st_size < 1 << 20
+    with pytest.raises(RecordingError, match="claims 60000000 rows in a file of"):
+        kpmagic.load(tmp_path / "bomb")

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""Recording straight to a file while a run goes on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from far_end import FarEnd, a_run, started, stopped
+
+import kpmagic
+from kpmagic.connection import Connection
+from kpmagic.errors import RecordingError, TargetError
+from kpmagic.parquet import MAGIC
+from kpmagic.view.card import CARD
+
+
+def stopped_with_counters(end: FarEnd, run: int, message: Any, blob: bytes) -> None:
+    end.reply(run, message, {})
+    end.end(run, message["reason"], counters={"hits": 60, "rows": 60})
+
+
+@pytest.fixture
+def far() -> Any:
+    end = FarEnd({"start": started, "stop": stopped})
+    with Connection(end) as connection:
+        connection.wait_for_hello()
+        yield end, connection
+
+
+def until(true: Any) -> None:
+    limit = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_rows_go_to_the_file_and_are_all_there(far: Any, tmp_path: Path) -> None:
+    end, connection = far
+    path = tmp_path / "run.parquet"
+    plain = a_run(connection, view=CARD).start()
+    spooled = a_run(connection, view=CARD, save=str(path)).start()
+    for run in (plain, spooled):
+        for first in range(0, 60, 20):
+            end.rows(run._life.number, *range(first, first + 20))
+    until(lambda: spooled.stats.rows == 60)
+    assert path.read_bytes()[:7] == b"KPMAGIC"
+    assert spooled.df()["n"].tolist() == list(range(60))  # while it runs
+    assert kpmagic.load(path).df().equals(plain.df())  # somebody else looks at it
+    assert kpmagic.load(path).stopped_by == "cut-off"
+    plain.stop()
+    spooled.stop()
+    assert path.read_bytes().startswith(MAGIC)
+    for engine in ("pandas", "polars", "arrow"):
+        assert spooled.df(engine).equals(plain.df(engine))
+        assert kpmagic.load(path).df(engine).equals(plain.df(engine))
+    assert str(spooled) == str(plain) == str(kpmagic.load(path))
+    assert os.listdir(tmp_path) == ["run.parquet"]
+    again = spooled.save(tmp_path / "copy.parquet")
+    assert kpmagic.load(again).df().equals(plain.df())
+
+
+def test_a_run_that_does_not_start_leaves_no_file(far: Any, tmp_path: Path) -> None:
+    end, connection = far
+    end.answers["start"] = lambda end, run, message, blob: end.refuse(
+        run, message, kind="os", message="no")
+    (tmp_path / "other").write_text("x")
+    run = a_run(connection, save=str(tmp_path / "run.parquet"))
+    with pytest.raises(TargetError):
+        run.start()
+    with pytest.raises(RecordingError, match="is not overwritten"):
+        a_run(connection, save=str(tmp_path / "other")).start()
+    with pytest.raises(RecordingError, match="cannot write to"):
+        a_run(connection, save=str(tmp_path / "no" / "x")).start()
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def test_the_cell_run_again_takes_the_file_over(far: Any, tmp_path: Path) -> None:
+    end, connection = far
+    path = tmp_path / "run.parquet"
+    old = a_run(connection, save=str(path)).start()
+    end.rows(old._life.number, 1)
+    new = a_run(connection, save=str(path)).start()
+    end.rows(new._life.number, 2)
+    until(lambda: new.stats.rows == 1 and old.stats.rows == 1)
+    old.stop("replaced")
+    assert kpmagic.load(path).df()["n"].tolist() == [2]
+    new.stop()
+    assert kpmagic.load(path).df()["n"].tolist() == [2]
+    assert old.df()["n"].tolist() == [1]
+    assert os.listdir(tmp_path) == ["run.parquet"]
+
+
+def test_a_lost_target_leaves_a_whole_recording(far: Any, tmp_path: Path) -> None:
+    end, connection = far
+    run = a_run(connection, view=CARD, save=str(tmp_path / "x")).start()
+    end.rows(run._life.number, 1, 2)
+    end.hang_up()
+    assert run.wait(10)
+    loaded = kpmagic.load(tmp_path / "x")
+    assert (loaded.stopped_by, len(loaded.df())) == ("target-lost", 2)
+    assert str(loaded) == str(run)
+
+
+def test_a_full_disk_ends_the_run_and_keeps_its_rows(far: Any, tmp_path: Path) -> None:
+    end, connection = far
+    end.answers["stop"] = stopped_with_counters
+    path = tmp_path / "run.parquet"
+    run = a_run(connection, view=CARD, save=str(path)).start()
+    end.rows(run._life.number, *range(20))
+    until(lambda: run.stats.rows == 20)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, before[1]))
+        end.rows(run._life.number, *range(20, 60))
+        assert run.wait(10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert run.stopped_by == "disk-full"
+    assert "could not be written any further" in str(run)
+    assert run.df()["n"].tolist() == list(range(20))
+    assert (run.stats.rows, run.stats.dropped, run.stats.balanced) == (20, 40, True)
+    assert kpmagic.load(path).df()["n"].tolist() == list(range(20))
+    assert os.listdir(tmp_path) == ["run.parquet"]
+
+
+KILLED = """
+import os, sys
+sys.path[:0] = {path!r}
+from far_end import FarEnd, a_run, started
+from kpmagic.connection import Connection
+end = FarEnd({{"start": started}})
+run = a_run(Connection(end), save={file!r}).start()
+at = 0
+while True:
+    end.rows(run._life.number, *range(at, at + 100))
+    end.counters(run._life.number, hits=at + 100, rows=at + 100)
+    at += 100
+    if run.stats.rows > 500:
+        print("far enough", flush=True)
+"""
+
+
+def test_a_killed_notebook_leaves_all_rows_until_then(tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    script = KILLED.format(path=[p for p in sys.path if p], file=str(path))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"far enough\n"
+        process.send_signal(signal.SIGKILL)
+    loaded = kpmagic.load(path)
+    numbers = loaded.df()["n"].to_numpy()
+    assert len(numbers) > 500
+    assert np.array_equal(numbers, np.arange(len(numbers)))
+    assert loaded.stopped_by == "cut-off"
+    assert loaded.stats.balanced
+    assert "breaks off here" in str(loaded)
+    assert os.listdir(tmp_path) == ["run.parquet"]
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 5, 40, 700])
+def test_a_journal_is_read_to_its_last_whole_frame(far: Any, tmp_path: Path, missing: int) -> None:
+    end, connection = far
+    path = tmp_path / "x"
+    run = a_run(connection, save=str(path)).start()
+    for at in range(5):
+        end.rows(run._life.number, at)
+    until(lambda: run.stats.rows == 5)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-missing])
+    loaded = kpmagic.load(path)
+    assert loaded.df()["n"].tolist() == [0, 1, 2, 3]
+    changed = bytearray(whole)
+    changed[-missing - 20] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(RecordingError, match="damaged"):
+        kpmagic.load(path)
+
+
+def test_an_interpreter_that_ends_leaves_a_whole_recording(tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.path[:0] = {[p for p in sys.path if p]!r}
+from far_end import FarEnd, a_run, started, stopped
+from kpmagic.connection import Connection
+end = FarEnd({{"start": started, "stop": stopped}})
+run = a_run(Connection(end), save={str(tmp_path / "x")!r}).start()
+end.rows(run._life.number, 1, 2, 3)
+while run.stats.rows < 3: pass
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=60)
+    loaded = kpmagic.load(tmp_path / "x")
+    assert loaded.df()["n"].tolist() == [1, 2, 3]
+    assert loaded.stopped_by == "user"
