@@ -169,6 +169,17 @@ def remove(words: list[str]) -> None:
     session.remove(session.find(one(words, "%kp remove NAME")))
 
 
+def panel(words: list[str]) -> None:
+    """Show probes, target and a search as a widget."""
+    if words:
+        raise CellError("%kp panel takes nothing")
+    from .panel_actions import ACTIONS
+    from .view.panel_all import FullPanel
+    from .view.widgets import show_widget
+
+    show_widget(FullPanel(ACTIONS))
+
+
 def show(words: list[str]) -> None:
     """Print what a probe was made into."""
     names, options = options_of(words, ("stage",))
@@ -213,6 +224,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("stop", "stop [NAME…|all]", "stop probes", stop),
     Subcommand("start", "start NAME", "start a stopped probe again; old rows are dropped", start),
     Subcommand("remove", "remove NAME", "stop a probe and forget it", remove),
+    Subcommand("panel", "panel", "every probe with its buttons, the target, a search", panel),
     Subcommand("show", f"show NAME [--stage {'|'.join(STAGES)}]",
                "what a probe was made into", show),
     Subcommand("symbols", "symbols GLOB", "functions that can be probed", symbols, shell=True),

@@ -169,6 +169,10 @@ class Session:
         """End the default target and start another of the same kind. Raises TargetError."""
         return self.use(self._name, **self._options)
 
+    def fresh(self) -> Connection:
+        """End the default target and start another of the same kind. Raises TargetError."""
+        return self.use(self._name, **self._options)
+
     def _by_name(self, name: str) -> Connection:
         kept = self._named.get(name)
         if kept is None or not kept.alive:

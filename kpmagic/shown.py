@@ -27,6 +27,12 @@ class View(Protocol):
     def flame(self, run: Any, **chosen: str) -> Any:
         """Return an icicle of the run's stacks."""
 
+    def live(self, run: Any, kind: str | None) -> Any:
+        """Return a widget with a plot that follows the run."""
+
+    def panel(self, run: Any) -> Any:
+        """Return a widget with the run's numbers and buttons."""
+
 
 class Shown:
     """A run that can be looked at through its view."""
@@ -59,6 +65,17 @@ class Shown:
         ``value``, or as the aggregate ``label`` was. Raises CellError.
         """
         return self._viewer().flame(self, column=column, value=value, label=label)
+
+    def live(self, kind: str | None = None) -> Any:
+        """Return a widget: the run's numbers, its buttons, and a plot of ``kind`` that follows it.
+
+        Where there are no widgets it is a line of text.
+        """
+        return self._viewer().live(self, kind)
+
+    def panel(self) -> Any:
+        """Return a widget: the run's numbers, and buttons to start and stop it."""
+        return self._viewer().panel(self)
 
     def export(self, format: str, path: str | Path) -> Path:
         """Write the run to ``path`` and return it.

@@ -34,6 +34,7 @@ class Panel:
         self._handle: Any = None
         self._shown: object = None
         self._picture: Picture | None = None
+        self._waits = False
 
     def say(self, text: str) -> None:
         """Show one line of progress."""
@@ -54,10 +55,12 @@ class Panel:
     def _offer_to_stop(self, run: stop_button.Stoppable) -> None:
         if self._button is None:
             return
-        if run.state == "running":
-            self._button.show(run)
-        else:
+        if run.state != "running":
             self._button.hide()
+        elif self._waits:
+            self._button.hint()
+        else:
+            self._button.show(run)
 
     def _plot(self, run: Run | ModuleRun) -> None:
         if isinstance(run, ModuleRun) or run.options.show != "plot":
@@ -77,6 +80,7 @@ class Panel:
         """Wait for the run's end and keep the card up to date; an interrupt ends the run."""
         try:
             if self.updates:
+                self._waits = True
                 self.card(run)
                 while not run.wait(self._pause()):
                     self._refresh(run)

@@ -45,6 +45,16 @@ class ModuleCard:
         """Refuse: a log holds no stacks. Raises CellError."""
         raise CellError("a module's log holds no stacks")
 
+    def live(self, run: ModuleRun, kind: str | None) -> Any:
+        """Refuse: a log is text. Raises CellError."""
+        raise CellError("a module's log is text: there is nothing to plot")
+
+    def panel(self, run: ModuleRun) -> Any:
+        """Return a widget with the module's state and buttons."""
+        from .panel import ProbePanel
+
+        return ProbePanel(lambda: [run])
+
 
 MODULE_CARD = ModuleCard()
 

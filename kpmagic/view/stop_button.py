@@ -13,6 +13,7 @@ from IPython import display as ipython
 from ..errors import KpmagicError
 
 EMPTY = {"text/plain": ""}
+HINT = "interrupting the kernel (■ in the toolbar) stops early, and keeps the rows"
 
 
 class Stoppable(Protocol):
@@ -38,11 +39,20 @@ class StopButton:
         show: Any = ipython.display
         self._handle: Any = show(EMPTY, raw=True, display_id=True)
         self._button: Any = None
+        self._hint = False
         self._run: Stoppable | None = None
+
+    def hint(self) -> None:
+        """Say how to stop a run that the cell waits for: no button reaches a busy kernel."""
+        if self._hint:
+            return
+        self._hint = True
+        html = f"<span style='opacity:.75'>{HINT}</span>"
+        self._handle.update({"text/plain": HINT, "text/html": html}, raw=True)
 
     def show(self, run: Stoppable) -> None:
         """Offer to stop ``run``."""
-        if self._button is not None:
+        if self._button is not None or self._hint:
             return
         from ipywidgets import Button
 
@@ -54,8 +64,10 @@ class StopButton:
 
     def hide(self) -> None:
         """Take the button away; may be called twice."""
-        if self._button is not None:
+        if self._button is not None or self._hint:
             self._handle.update(EMPTY, raw=True)
+            self._hint = False
+        if self._button is not None:
             self._button.close()
             self._button = None
 
