@@ -89,6 +89,10 @@ from typing import Any, NamedTuple
 
 PROTOCOL = 1
 
+# What the agent of a sandbox prints on the console when it waits for its port; before its HELLO
+# that port carries the lines of waking.py
+PREPARED = "kpmagic: prepared"
+
 REQUEST, HELLO, REPLY, DATA, LOST, LOG, END = range(1, 8)
 NAMES = {REQUEST: "REQUEST", HELLO: "HELLO", REPLY: "REPLY", DATA: "DATA", LOST: "LOST",
          LOG: "LOG", END: "END"}  # fmt: skip
