@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""python3 -I -S agent.pyz PORT: serve the notebook at PORT, or at stdin and stdout for ``-``."""
+"""python3 -I -S agent.pyz PORT: serve the notebook at PORT, or at stdin and stdout for ``-``.
+
+With ``--sandbox`` for PORT the machine is a sandbox that only now gets its root and its port.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,24 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _leave)
     try:
-        channel = open_channel(argv[1])
+        channel = _channel(argv[1])
         channel.send(wire.HELLO, 0, wire.pack_json(hello()))
         channel.flush()
         return _serve(channel, os.getppid() if argv[1] == "-" else None)
     except HangUp:
         return 0
+
+
+def _channel(name: str) -> Channel:
+    if name != "--sandbox":
+        return open_channel(name)
+    from kpmagic.agent import root, waking
+
+    try:
+        return waking.wake()
+    except root.Failed as error:
+        print(f"kpmagic: {error}", file=sys.stderr)
+        raise HangUp(str(error)) from None
 
 
 def _serve(channel: Channel, parent: int | None) -> int:

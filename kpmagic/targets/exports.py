@@ -40,7 +40,8 @@ class Export:
     """A directory of the host at the same place in the sandbox.
 
     ``kind`` is ``scratch`` (read-only under a scratch layer), ``workdir`` (the same, and what
-    changes on the host is seen), ``plain`` (read-only) or ``mask`` (seen empty).
+    changes on the host is seen), ``plain`` (read-only), ``mask`` (seen empty) or ``spare`` (not
+    mounted: a machine that is restored has as many devices as the one that was saved).
     """
 
     kind: str
@@ -67,6 +68,11 @@ def homes() -> set[Path]:
     own = [each.pw_dir for each in people if each.pw_uid != 65534]
     found = {Path(path).resolve() for path in (*own, os.path.expanduser("~"))}
     return found - {Path("/")}
+
+
+def spare() -> Export:
+    """Return what stands in for the notebook's folder where that is not exported."""
+    return Export("spare", "", Path("/usr"))
 
 
 def workdir(path: Path) -> tuple[Export | None, str, str]:

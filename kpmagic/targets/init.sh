@@ -1,10 +1,10 @@
-#!/kpmagic/busybox sh
+#!/run/kpmagic/busybox sh
 # SPDX-License-Identifier: MIT
-# The sandbox's first process. /kpmagic/exports has a line for each directory of the host:
-# KIND TAG PATH, with KIND scratch (read-only under a scratch layer), plain (read-only) or
-# mask (nothing of it may be seen) or workdir (as scratch). The root being built is /image.
+# The sandbox's first process. What is the same in every sandbox is done here, in the root that is
+# being built at /image; the agent mounts the host's directories and goes there. Nothing here may
+# mount a directory of the host: the machine could not be saved then.
 
-b=/kpmagic/busybox
+b=/run/kpmagic/busybox
 image=/image
 
 fail() { echo "kpmagic: $1" >/dev/console; $b poweroff -f; }
@@ -13,31 +13,35 @@ $b mount --bind $image $image
 $b mount -t devtmpfs dev $image/dev || fail "no devtmpfs"
 $b mount -t proc proc $image/proc
 $b mount -t sysfs sys $image/sys
-for module in /kpmagic/modules/*; do
+for module in /run/kpmagic/modules/*; do
 	[ -e "$module" ] || continue
 	$b insmod "$module" || fail "cannot load $module"
 done
+[ -d $image/sys/class/virtio-ports ] || fail "this kernel has no virtio_console"
+for kind in 9p overlay; do
+	$b grep -q "	$kind\$" $image/proc/filesystems || fail "this kernel has no $kind file system"
+done
 
 $b mount -t tmpfs -o mode=0755 scratch /scratch
-options=trans=virtio,version=9p2000.L,ro,msize=262144
-while read -r kind tag path; do
-	$b mkdir -p "$image$path"
-	# the notebook's folder changes while the sandbox runs, the system's hardly
-	cache=loose
-	[ $kind = workdir ] && cache=none
-	case $kind in
-	plain)
-		$b mount -t 9p -o $options,cache=$cache "$tag" "$image$path" || fail "cannot mount $path" ;;
-	mask)
-		$b mount -t tmpfs -o mode=0755,ro nothing "$image$path" ;;
-	scratch|workdir)
-		$b mkdir -p /lower/$tag /scratch/$tag/upper /scratch/$tag/work
-		$b mount -t 9p -o $options,cache=$cache "$tag" /lower/$tag || fail "cannot mount $path"
-		$b mount -t overlay -o lowerdir=/lower/$tag,upperdir=/scratch/$tag/upper,workdir=/scratch/$tag/work \
-			scratch "$image$path" || fail "cannot put a scratch layer over $path" ;;
-	esac
-done </kpmagic/exports
+$b mkdir -p $image/dev/pts $image/dev/shm
+$b mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts $image/dev/pts
+$b mount -t tmpfs shm $image/dev/shm
+$b mount -t debugfs debug $image/sys/kernel/debug
+$b mount -t tracefs trace $image/sys/kernel/tracing
+$b mount -t cgroup2 cgroup $image/sys/fs/cgroup
+$b mount -t bpf bpf $image/sys/fs/bpf
+$b ip link set lo up
+echo kpmagic >$image/proc/sys/kernel/hostname
+echo 3 >$image/proc/sys/kernel/watchdog_thresh
+# taking out a probe waits for RCU several times: 256 probes would take minutes of grace periods
+echo 1 >$image/sys/kernel/rcu_expedited
 
-$b mount --bind /kpmagic $image/run/kpmagic
-cd $image && $b mount --move . / && exec $b chroot . /run/kpmagic/busybox sh /run/kpmagic/start
-fail "cannot enter the new root"
+export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export TERM=dumb LANG=C.UTF-8
+# as a script, an archive takes more modules than are here
+agent='import sys
+sys.path.insert(0, "/run/kpmagic/agent.pyz")
+from kpmagic.agent.__main__ import main
+sys.exit(main(["agent", "--sandbox"]))'
+/usr/bin/python3 -I -S -c "$agent" <$image/dev/null >/dev/console 2>&1
+$b poweroff -f

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from kpmagic.errors import TargetError
 from kpmagic.targets.exports import Export
 
 PORT = "kpmagic.agent"
@@ -23,7 +25,8 @@ ACCELERATORS: dict[Accelerator, tuple[str, ...]] = {
 MACHINE: dict[tuple[str, ...], str] = {
     ("-nodefaults", "-no-user-config"): "nothing but what is named here",
     ("-display", "none"): "no window",
-    ("-M", "q35"): "a PC that the kernel enters directly (PVH), without a boot loader",
+    ("-M", "q35,memory-backend=ram"):
+        "a PC that the kernel enters directly (PVH), without a boot loader",
     ("-no-reboot",): "a panic ends QEMU",
     ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"):
         "a guest that breaks out finds little it may call",
@@ -57,34 +60,77 @@ LOUD: dict[Accelerator, tuple[str, ...]] = {
 }
 
 
+# The same firmware as with -kernel, whose image need not be read again
+RESTORED = ("-option-rom", "pvh.bin", "-incoming", "defer")
+
+SMALLEST, LARGEST = 128 << 20, 1 << 40
+UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
+
+
 @dataclass(frozen=True)
 class Machine:
-    """What is booted. ``initrd`` and ``port`` are file descriptors QEMU inherits."""
+    """What is booted; ``initrd`` None: what is restored.
+
+    ``initrd``, ``port``, ``monitor`` and ``ram`` are file descriptors QEMU inherits, ``memory`` is
+    in bytes.
+    """
 
     image: Path
-    initrd: int
+    initrd: int | None
     port: int
+    monitor: int
+    ram: int
     console: Path
-    memory: str = "512M"
+    memory: int = 512 << 20
     cpus: int = 2
     accelerator: Accelerator = "tcg"
     exports: Sequence[Export] = field(default=())
+
+
+def memory_size(text: str) -> int:
+    """Return ``512M`` in bytes; a number alone is in MB, as QEMU takes it. Raises TargetError."""
+    match = re.fullmatch(r"(\d{1,7})([KMGT]?)", text.strip().upper().removesuffix("B"))
+    size = int(match[1]) << UNITS[match[2] or "M"] if match else 0
+    if not SMALLEST <= size <= LARGEST:
+        raise TargetError(
+            f"no memory {text!r} for a sandbox", hint="a size such as 512M or 1G, at least 128M"
+        )
+    return size & -(1 << 20)
 
 
 def command(machine: Machine) -> list[str]:
     """Return the arguments after the program's name."""
     arguments = [word for words in MACHINE for word in words]
     arguments += ACCELERATORS[machine.accelerator]
-    arguments += ["-smp", str(machine.cpus), "-m", machine.memory]
-    arguments += ["-kernel", str(machine.image), "-initrd", f"/proc/self/fd/{machine.initrd}"]
-    arguments += ["-append", " ".join((*PARAMETERS, *LOUD[machine.accelerator]))]
+    arguments += ["-smp", str(machine.cpus), *_memory(machine)]
+    if machine.initrd is None:
+        arguments += RESTORED
+    else:
+        arguments += ["-kernel", str(machine.image), "-initrd", f"/proc/self/fd/{machine.initrd}"]
+        arguments += ["-append", " ".join((*PARAMETERS, *LOUD[machine.accelerator]))]
     arguments += ["-chardev", f"file,id=console,path={_quoted(machine.console)}"]
     arguments += ["-serial", "chardev:console"]
+    arguments += ["-chardev", f"socket,id=monitor,fd={machine.monitor}"]
+    arguments += ["-mon", "chardev=monitor,mode=control"]
     arguments += ["-chardev", f"socket,id=agent,fd={machine.port}"]
-    arguments += ["-device", f"virtserialport,chardev=agent,name={PORT}"]
     for number, export in enumerate(machine.exports):
         arguments += _export(tag(number), export)
     return arguments
+
+
+def port() -> dict[str, Any]:
+    """Return the device that is the way to the agent, plugged in when the guest waits for it."""
+    return {"driver": "virtserialport", "id": "port", "chardev": "agent", "name": PORT}
+
+
+def _memory(machine: Machine) -> list[str]:
+    """A file that others see change when it may be saved; a copy of its own when restored."""
+    share = "off" if machine.initrd is None else "on"
+    where = f"mem-path=/proc/self/fd/{machine.ram}"
+    return [
+        "-m", f"{machine.memory >> 20}M",
+        "-object", f"memory-backend-file,id=ram,size={machine.memory},{where},share={share}",
+    ]  # fmt: skip
 
 
 def tag(number: int) -> str:

@@ -4,16 +4,32 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from kpmagic.errors import MissingDependency, TargetError
-from kpmagic.targets import acceleration, commands, console, exports, guest_files, kernels, qemu
+from kpmagic.targets import (
+    acceleration,
+    commands,
+    console,
+    exports,
+    fingerprint,
+    guest_files,
+    kernels,
+    qemu,
+    saved_state,
+)
 from kpmagic.targets.base import Progress
-from kpmagic.targets.guest import Guest, Port
+from kpmagic.targets.exports import Export
+from kpmagic.targets.guest import Descriptors, Guest
 from kpmagic.targets.kernels import Kernel
 from kpmagic.targets.lease import SANDBOX
+from kpmagic.targets.port import Port
+from kpmagic.targets.qmp import MonitorError
 
 BOOT_SECONDS = {"tcg": 60.0, "kvm": 20.0}
+GREET_SECONDS = 15.0  # a guest that is prepared greets within 0.3 s, on a quiet host
 SILENT_SECONDS = 1.5
 ATTEMPTS = 2
 
@@ -23,8 +39,9 @@ class Sandbox:
 
     ``kernel`` is a version (``6.1``) or a path; ``memory`` is QEMU's (``512M``); ``workdir`` is the
     notebook's folder, the working directory in the sandbox too. ``cwd`` is that directory there;
-    ``workdir_note`` says why it is not the notebook's folder, or is empty.
-    Raises TargetError, MissingDependency.
+    ``workdir_note`` says why it is not the notebook's folder, or is empty. ``saved`` says whether
+    it may start as a copy of a saved machine, and save one; ``restored`` whether it did the former,
+    ``start_note`` why it did not although there was one. Raises TargetError, MissingDependency.
     """
 
     name = "sandbox"
@@ -37,20 +54,23 @@ class Sandbox:
         cpus: int = 2,
         workdir: Path | None = None,
         progress: Progress | None = None,
+        saved: bool = True,
     ) -> None:
         self.kernel: Kernel = kernels.find(kernel)
-        self.memory = memory
+        self.memory = qemu.memory_size(memory)
         self.cpus = cpus
+        self.restored = False
+        self.start_note = ""
         self.console: Path | None = None
         self.accelerator: qemu.Accelerator = "tcg"
         self._progress = progress
+        self._saved = saved
         self._guest: Guest | None = None
         self._exports = exports.system()
         if self.kernel.modules is not None:
             self._exports.append(exports.modules(self.kernel.release, self.kernel.modules))
         folder, self.cwd, self.workdir_note = exports.workdir(workdir or Path.cwd())
-        if folder is not None:
-            self._exports.append(folder)
+        self._exports.append(folder or exports.spare())
 
     @property
     def alive(self) -> bool:
@@ -63,13 +83,11 @@ class Sandbox:
             return
         self.close()
         self._require()
-        if self._progress is not None:
-            self._progress(f"booting Linux {self.kernel.release}")
-        files = guest_files.archive(self.kernel, self._exports, self.cwd)
-        if acceleration.may_use_kvm() and self._attempt(files, "kvm"):
+        files = guest_files.archive(self.kernel)
+        if acceleration.may_use_kvm() and self._start(files, "kvm"):
             return
         for _ in range(ATTEMPTS):
-            if self._attempt(files, "tcg"):
+            if self._start(files, "tcg"):
                 return
             if not self.last_words():
                 break  # a panic may be bad luck, any other end is not
@@ -99,26 +117,90 @@ class Sandbox:
             self._guest.close()
             self._guest = None
 
-    def _attempt(self, files: bytes, accelerator: qemu.Accelerator) -> bool:
-        """Boot once; False when the agent did not speak."""
-        log = self.console = console.new(self.kernel.release)
-        guest = self._guest = Guest(files, log, lambda initrd, port: qemu.command(qemu.Machine(
-            self.kernel.image, initrd, port, log, self.memory, self.cpus, accelerator,
-            self._exports)))  # fmt: skip
-        trial = accelerator == "kvm"
+    def _start(self, files: bytes, accelerator: qemu.Accelerator) -> bool:
+        """Start once; False when the agent did not speak."""
+        name = self._machine_name(files, accelerator) if self._saved else ""
         try:
-            answered = guest.wait(BOOT_SECONDS[accelerator], SILENT_SECONDS if trial else None)
+            self.restored = bool(name) and self._restore(name, accelerator)
+            started = self.restored or self._boot(files, accelerator, name)
         except BaseException:
             self.close()
             raise
-        if trial:
-            acceleration.remember_kvm(answered)
-        if not answered:
-            self._said = guest.messages()
-            self.close()
+        if started:
+            self.accelerator = accelerator
+        return started
+
+    def _restore(self, name: str, accelerator: qemu.Accelerator) -> bool:
+        """Start a copy of a saved machine; False when there is none that comes up."""
+        saved = saved_state.find(name)
+        if saved is None:
             return False
-        self.accelerator = accelerator
-        return True
+        try:
+            guest = self._new_guest(accelerator, ram=saved.ram)
+            try:
+                saved.restore(guest.monitor)
+                if self._greet(guest):
+                    return True
+                why = guest.messages() or "the agent was silent"
+            except MonitorError as error:
+                why = guest.messages() or str(error)
+        finally:
+            saved.close()
+        self.start_note = f"the saved machine did not come up, so a fresh one was booted: {why}"
+        saved_state.distrust(name)
+        self.close()
+        return False
+
+    def _boot(self, files: bytes, accelerator: qemu.Accelerator, name: str) -> bool:
+        """Boot; save the machine as ``name``, unless that is empty, where it can be copied."""
+        if self._progress is not None:
+            self._progress(f"booting Linux {self.kernel.release}")
+        guest = self._new_guest(accelerator, files=files)
+        trial = accelerator == "kvm"
+        silent = SILENT_SECONDS if trial else None
+        prepared = guest.wait_until_prepared(BOOT_SECONDS[accelerator], silent)
+        if trial:
+            acceleration.remember_kvm(prepared)
+        if prepared:
+            if name:
+                saved_state.save(name, guest.monitor, guest.ram)
+            with suppress(MonitorError):
+                if self._greet(guest):
+                    return True
+        self._said = guest.messages()
+        self.close()
+        return False
+
+    def _new_guest(
+        self, accelerator: qemu.Accelerator, files: bytes | None = None, ram: int | None = None
+    ) -> Guest:
+        log = self.console = console.new(self.kernel.release)
+
+        def arguments(inherited: Descriptors) -> list[str]:
+            return qemu.command(self._machine(accelerator, inherited, log, self._exports))
+
+        self._guest = Guest(log, arguments, files, ram)
+        return self._guest
+
+    def _greet(self, guest: Guest) -> bool:
+        settings = guest_files.settings(self._exports, self.cwd)
+        greeted = guest.greet(settings, GREET_SECONDS)
+        guest.started()
+        return greeted
+
+    def _machine(
+        self, accelerator: qemu.Accelerator, inherited: Descriptors, log: Path,
+        exported: list[Export],
+    ) -> qemu.Machine:  # fmt: skip
+        return qemu.Machine(
+            self.kernel.image, *inherited, log, self.memory, self.cpus, accelerator, exported
+        )
+
+    def _machine_name(self, files: bytes, accelerator: qemu.Accelerator) -> str:
+        """Return the name of the machine as it is saved: with nothing of this notebook in it."""
+        somewhere = [replace(each, path="", source=Path()) for each in self._exports]
+        machine = self._machine(accelerator, Descriptors(0, 0, 0, 0), Path(), somewhere)
+        return fingerprint.machine(files, machine)
 
     def _no_boot(self) -> TargetError:
         log = "" if self.console is None else console.text(self.console)

@@ -25,14 +25,25 @@ NOTEBOOK = """
 import sys, time
 from pathlib import Path
 from kpmagic.targets.sandbox import Sandbox
-sandbox = Sandbox(sys.argv[1], workdir=Path("/"))
+sandbox = Sandbox(sys.argv[1], workdir=Path("/"), saved=sys.argv[2] == "copied")
 port = sandbox.open_agent()
+assert sandbox.restored == (sys.argv[2] == "copied")
 print(*sandbox.processes(), flush=True)
 while port.receive():
     pass
 print("gone", flush=True)
 time.sleep(600)
 """
+
+
+@pytest.fixture(scope="module", params=["booted", "copied"])
+def way(request: pytest.FixtureRequest, fetched_kernel: str) -> str:
+    """How the sandbox starts: by booting, or as a copy of a machine that is saved by now."""
+    if request.param == "copied":
+        sandbox = Sandbox(fetched_kernel, workdir=Path("/"))
+        sandbox.boot()
+        sandbox.close()
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +59,11 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def inside(folder: Path, fetched_kernel: str) -> Iterator[Connection]:
+def inside(folder: Path, fetched_kernel: str, way: str) -> Iterator[Connection]:
     """A connection to a sandbox whose notebook lies in ``folder``."""
-    connection = Connection(Sandbox(fetched_kernel, workdir=folder))
+    sandbox = Sandbox(fetched_kernel, workdir=folder, saved=way == "copied")
+    connection = Connection(sandbox)
+    assert sandbox.restored == (way == "copied")
     yield connection
     connection.close()
 
@@ -131,8 +144,8 @@ def test_home_is_not_the_working_directory(tmp_path: Path, monkeypatch: pytest.M
         assert str(place) in note
 
 
-def test_an_oops_ends_it_with_its_last_words(fetched_kernel: str) -> None:
-    sandbox = Sandbox(fetched_kernel, workdir=Path("/"))
+def test_an_oops_ends_it_with_its_last_words(fetched_kernel: str, way: str) -> None:
+    sandbox = Sandbox(fetched_kernel, workdir=Path("/"), saved=way == "copied")
     port = sandbox.open_agent()
     connection = Connection(sandbox)
     with pytest.raises(TargetLost):
@@ -154,7 +167,7 @@ def test_a_kernel_without_its_modules_says_so(fetched_kernel: str, tmp_path: Pat
     shutil.copy(kernels.find(fetched_kernel).image, tmp_path / "vmlinux")
     sandbox = Sandbox(str(tmp_path / "vmlinux"), workdir=Path("/"))
     assert sandbox.kernel.modules is None
-    with pytest.raises(TargetError, match="cannot mount /usr") as caught:
+    with pytest.raises(TargetError, match="this kernel has no virtio_console") as caught:
         sandbox.boot()
     assert not sandbox.alive
     assert str(sandbox.console) in caught.value.hint
@@ -170,10 +183,10 @@ def exists(pid: int) -> bool:
 
 
 @pytest.fixture
-def notebook(fetched_kernel: str) -> Iterator[subprocess.Popen[str]]:
+def notebook(fetched_kernel: str, way: str) -> Iterator[subprocess.Popen[str]]:
     """A process that has a sandbox and has printed its processes' ids."""
     with subprocess.Popen(
-        [sys.executable, "-c", NOTEBOOK, fetched_kernel], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", NOTEBOOK, fetched_kernel, way], stdout=subprocess.PIPE, text=True
     ) as process:
         yield process
         process.kill()
@@ -199,8 +212,8 @@ def test_nothing_is_left_whoever_is_killed(victim: int, notebook: subprocess.Pop
         assert notebook.stdout.readline() == "gone\n"
 
 
-def test_a_closed_sandbox_leaves_no_process(fetched_kernel: str) -> None:
-    sandbox = Sandbox(fetched_kernel, workdir=Path("/"))
+def test_a_closed_sandbox_leaves_no_process(fetched_kernel: str, way: str) -> None:
+    sandbox = Sandbox(fetched_kernel, workdir=Path("/"), saved=way == "copied")
     port = sandbox.open_agent()
     _, *pids = sandbox.processes()
     assert len(pids) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kpmagic.errors import TargetError
 from kpmagic.targets import exports, qemu
 from kpmagic.targets.exports import Export
 
@@ -14,7 +15,14 @@ from kpmagic.targets.exports import Export
 def arguments(*exported: Export, accelerator: qemu.Accelerator = "tcg") -> list[str]:
     return qemu.command(
         qemu.Machine(
-            Path("/k/vmlinux"), 7, 8, Path("/c/a,b.log"), exports=exported, accelerator=accelerator
+            Path("/k/vmlinux"),
+            7,
+            8,
+            9,
+            10,
+            Path("/c/a,b.log"),
+            exports=exported,
+            accelerator=accelerator,
         )
     )
 
@@ -47,6 +55,35 @@ def test_a_dying_kernel_ends_qemu(accelerator: qemu.Accelerator) -> None:
     assert {"oops=panic", "softlockup_panic=1", "panic=-1"} <= set(parameters)
     assert "-no-reboot" in found
     assert ("quiet" in parameters) == (accelerator == "tcg")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512M", 512 << 20),
+        ("512", 512 << 20),
+        ("1g", 1 << 30),
+        ("2GB", 2 << 30),
+        ("131072K", 128 << 20),
+    ],
+)
+def test_memory_is_in_megabytes_unless_it_says(text: str, size: int) -> None:
+    assert qemu.memory_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "64M", "-512M", "512M,slots=2", "1.5G", "9999999T", "x"])
+def test_no_other_text_is_a_size(text: str) -> None:
+    with pytest.raises(TargetError, match="no memory"):
+        qemu.memory_size(text)
+
+
+def test_a_restored_machine_keeps_its_memory_to_itself() -> None:
+    machine = qemu.Machine(Path("/k/vmlinux"), None, 8, 9, 10, Path("/c/log"))
+    found = qemu.command(machine)
+    assert "-kernel" not in found
+    assert [each for each in found if "share=" in each] == [
+        "memory-backend-file,id=ram,size=536870912,mem-path=/proc/self/fd/10,share=off"
+    ]
 
 
 @pytest.fixture
