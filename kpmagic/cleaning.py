@@ -9,16 +9,17 @@ from . import cache
 from .view.table import grouped
 
 # kernels are a download, and the precompiled headers are open in every compiler that runs
-REMOVED = ("facts/*", "console/*", "headers/*/objects", "modules/*")
+REMOVED = ("facts/*", "console/*", "headers/*/objects", "modules/*", "machines/[!.]*")
 
 
 def clean_cache() -> str:
-    """Remove compiled objects, kernel facts and console logs; return a sentence about it."""
+    """Remove what was compiled, saved or logged, and kernel facts; return a sentence about it."""
     freed = 0
     home = cache.directory()
     for path in [found for pattern in REMOVED for found in home.glob(pattern)]:
         if path.is_dir() and not path.is_symlink():
-            freed += sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+            # a saved machine's memory is mostly holes
+            freed += sum(512 * each.stat().st_blocks for each in path.rglob("*") if each.is_file())
             shutil.rmtree(path)
         else:
             freed += path.lstat().st_size
