@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import codecs
 import fcntl
+import importlib
 import json
 import os
 import select
@@ -22,6 +23,7 @@ import time
 
 from kpmagic.agent import loop, root, wire
 from kpmagic.agent.channel import Channel, HangUp, open_channel
+from kpmagic.agent.refusal import Refused
 
 PORT = "kpmagic.agent"
 PORTS = "/sys/class/virtio-ports"
@@ -51,10 +53,19 @@ def wake() -> Channel:
 
 
 def prepare() -> None:
-    """Load what every sandbox needs. Nothing here may read random numbers, clock or boot id."""
-    for _ in loop.prepare():
-        continue
+    """Load what every sandbox needs.
+
+    Nothing here may read random numbers, clock or boot id, nor anything below the root to come.
+    """
+    for name in loop.READY:
+        importlib.import_module(name)
     codecs.lookup("ascii")
+    from kpmagic.agent.libbpf import library
+
+    try:
+        library()
+    except Refused:
+        return  # the run that needs it will say so
 
 
 def _port() -> str:
