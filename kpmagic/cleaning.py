@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator
 
 from . import cache
+from .connection import Connection
+from .errors import TargetError
 from .view.table import grouped
 
 # kernels are a download, and the precompiled headers are open in every compiler that runs
@@ -25,3 +28,17 @@ def clean_cache() -> str:
             freed += path.lstat().st_size
             path.unlink()
     return f"freed {grouped(freed >> 10)} KB in {home}; fetched kernels stay"
+
+
+def clean_targets(connections: Iterable[Connection]) -> Iterator[str]:
+    """Undo what killed agents have left on the targets; yield a line for each thing."""
+    for connection in connections:
+        if getattr(connection.target, "lease", None) is None:
+            continue  # there is no agent
+        try:
+            answer, _ = connection.request("clean")
+        except TargetError as error:
+            yield f"{connection.name}: {error.message}"
+            continue
+        for text in answer["removed"]:
+            yield f"{connection.name}: removed {text}"

@@ -208,9 +208,11 @@ def doctor(words: list[str]) -> None:
 
 
 def clean_up(words: list[str]) -> None:
-    """End probes and targets, and drop what the cache can make again at once."""
-    from .cleaning import clean_cache
+    """End everything, also what was left on the targets; drop what the cache makes again at once."""
+    from .cleaning import clean_cache, clean_targets
 
+    for line in clean_targets(session.connections):
+        print(clean(line))
     session.close()
     print(clean_cache())
 

@@ -143,6 +143,12 @@ class Session:
         alive = self._default is not None and self._default.alive
         return self._default if alive else None
 
+    @property
+    def connections(self) -> list[Connection]:
+        """The targets that are alive: the default one, and those that cells have named."""
+        found = [*([self._default] if self._default else []), *self._named.values()]
+        return [each for each in found if each.alive]
+
     def use(self, target: Connection | str, **options: Any) -> Connection:
         """Make ``target`` the default: a connection, or a name as for `connect`."""
         if isinstance(target, Connection):

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+from kpmagic.agent.identity import identity
 from kpmagic.agent.refusal import Refused, refused_os
 
 # What ends the workloads when the agent was killed and could not: it waits for the end of a pipe
@@ -27,27 +28,16 @@ for group in "$0".*; do
 done
 """
 KILL_SECONDS = 0.4
+PREFIX = "kpmagic"
 
 _warden: list[int] = []
 
 
-class Cgroup:
-    """One cgroup v2 of ours; ``id`` is what ``bpf_get_current_cgroup_id()`` gives in it."""
+class Group:
+    """A cgroup v2 that is there."""
 
-    def __init__(self, name: str) -> None:
-        """Make it. Raises Refused."""
-        prefix = f"{_mount()}/kpmagic.{os.getpid()}"
-        self.path = f"{prefix}.{name}"
-        try:
-            os.mkdir(self.path)
-        except OSError as error:
-            raise refused_os(error) from None
-        self.id = os.stat(self.path).st_ino
-        _start_warden(prefix)
-
-    def add(self, pid: int) -> None:
-        """Move a process into it. Raises OSError."""
-        self._write("cgroup.procs", pid)
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     def kill(self) -> None:
         """Kill every process in it."""
@@ -96,7 +86,26 @@ class Cgroup:
             os.close(fd)
 
 
-def _mount() -> str:
+class Cgroup(Group):
+    """One that is made; ``id`` is what ``bpf_get_current_cgroup_id()`` gives in it."""
+
+    def __init__(self, name: str) -> None:
+        """Make it. Raises Refused."""
+        prefix = f"{mount()}/{PREFIX}.{identity()}"
+        super().__init__(f"{prefix}.{name}")
+        try:
+            os.mkdir(self.path)
+        except OSError as error:
+            raise refused_os(error) from None
+        self.id = os.stat(self.path).st_ino
+        _start_warden(prefix)
+
+    def add(self, pid: int) -> None:
+        """Move a process into it. Raises OSError."""
+        self._write("cgroup.procs", pid)
+
+
+def mount() -> str:
     """Return where the cgroup v2 tree is mounted. Raises Refused."""
     with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:

@@ -7,7 +7,7 @@ import errno
 import time
 from typing import Any, NamedTuple
 
-from kpmagic.agent import arguments, kmod, wire
+from kpmagic.agent import arguments, kmod, sweep, wire
 from kpmagic.agent.arguments import U64
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_output
@@ -77,9 +77,11 @@ class ModuleSession:
     def _insert(self) -> dict[str, Any]:
         """Load; return the wire's answer. Raises Refused."""
         began = time.monotonic_ns()
+        sweep.note_module(self._asked.name)
         try:
             kmod.insert(self._asked.image, self._asked.parameters)
         except OSError as error:
+            sweep.forget_module(self._asked.name)
             log = self._kmsg.read()
             raise kmod.refused(error, f"module '{self._asked.name}'", log) from None
         took = time.monotonic_ns() - began
@@ -181,6 +183,7 @@ class ModuleSession:
             send_output(self._channel, self.number, self._workload, set(self.waits_for(True)))
             self._workload.close()
             exit_code = self._workload.exit_code
+        sweep.forget_module(self._asked.name)
         self._kmsg.close()
         end: dict[str, Any] = {
             "reason": self._reason,
@@ -215,4 +218,5 @@ class ModuleSession:
                     time.sleep(0.05)
                     continue
             break
+        sweep.forget_module(self._asked.name)
         self._kmsg.close()

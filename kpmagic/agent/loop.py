@@ -144,10 +144,14 @@ class Agent:
 
 
 def prepare() -> Iterator[str]:
-    """Load what the first run needs, a piece at a time."""
+    """Load what the first run needs, a piece at a time; clean up after agents that were killed."""
     for name in READY:
         __import__(name)
         yield name
+    from kpmagic.agent.sweep import sweep
+
+    sweep()
+    yield "sweep"
     from kpmagic.agent.libbpf import library
 
     try:
@@ -255,8 +259,16 @@ def aggregates(agent: Agent, request: Request) -> None:
     agent.reply(request.run, request.identity, {"maps": index}, blob)
 
 
+def clean(agent: Agent, request: Request) -> None:
+    """Undo what agents that were killed have left."""
+    from kpmagic.agent.sweep import sweep
+
+    agent.reply(request.run, request.identity, {"removed": sweep()})
+
+
 WORDS = {
     "ping": ping,
+    "clean": clean,
     "read": read,
     "log": log,
     "run": run,

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""What an agent that was killed could not undo: named after its process, undone by the next one.
+
+Probes need none of this: they are gone with the process. Cgroups and modules stay.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+
+from kpmagic.agent import kmod
+from kpmagic.agent.cgroup import PREFIX, Group, mount
+from kpmagic.agent.identity import identity, is_alive
+from kpmagic.agent.refusal import Refused
+
+NOTES = "/run/kpmagic-agents"  # a file for each agent that has loaded modules: their names
+
+
+def sweep() -> list[str]:
+    """Undo what dead agents have left; return what that was, for people."""
+    return [*_cgroups(), *_modules()]
+
+
+def note_module(name: str) -> None:
+    """Remember, for whoever comes after us, that a module of ours is loaded."""
+    os.makedirs(NOTES, mode=0o700, exist_ok=True)
+    _write(_own(), [*_names(_own()), name])
+
+
+def forget_module(name: str) -> None:
+    """It has been unloaded."""
+    _write(_own(), [each for each in _names(_own()) if each != name])
+
+
+def _cgroups() -> list[str]:
+    try:
+        paths = glob.glob(f"{glob.escape(mount())}/{PREFIX}.*")
+    except Refused:
+        return []
+    removed = []
+    for path in paths:
+        pid, start, *_ = [*os.path.basename(path).split(".")[1:], "", ""]
+        if is_alive(pid, start):
+            continue
+        try:
+            Group(path).remove()
+        except OSError:
+            continue  # something in it does not die: the next one tries again
+        removed.append(f"cgroup {path}")
+    return removed
+
+
+def _modules() -> list[str]:
+    removed = []
+    for path in glob.glob(f"{NOTES}/*"):
+        pid, start, *_ = [*os.path.basename(path).split("."), ""]
+        if is_alive(pid, start):
+            continue
+        kept = []
+        for name in _names(path):
+            if kmod.loaded(name) is None:
+                continue
+            try:
+                kmod.remove(name)
+                removed.append(f"module {name}")
+            except OSError:
+                kept.append(name)  # in use
+        _write(path, kept)
+    return removed
+
+
+def _own() -> str:
+    return f"{NOTES}/{identity()}"
+
+
+def _names(path: str) -> list[str]:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def _write(path: str, names: list[str]) -> None:
+    """Keep the names, or remove the file when there is none."""
+    if names:
+        with open(path, "w", encoding="ascii") as file:
+            file.write("\n".join(names))
+    elif os.path.exists(path):
+        os.unlink(path)
