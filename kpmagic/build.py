@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
@@ -27,6 +28,13 @@ _compilers: dict[str, Compiler] = {}
 _lock = threading.Lock()
 
 
+@atexit.register
+def close_compilers() -> None:
+    """End the compiler processes; they would end with this one anyway, when their input does."""
+    while _compilers:
+        _compilers.popitem()[1].close()
+
+
 def compiler_for(btf_file: Path, build_id: str, base: Path | None = None) -> Compiler:
     """Return the running compiler that knows a kernel's types; the first call takes a second.
 
@@ -42,7 +50,7 @@ def compiler_for(btf_file: Path, build_id: str, base: Path | None = None) -> Com
 
 def build(plan: Plan, facts: KernelFacts) -> Artifact:
     """Return the object of ``plan``. Raises CellError, BuildError and MissingDependency."""
-    compiler = _compiler(plan, facts)
+    compiler = compiler_of(plan, facts)
     started = time.perf_counter()
     source = render(plan, compiler)
     digest = _digest(source, compiler, plan.probe)
@@ -55,7 +63,7 @@ def build(plan: Plan, facts: KernelFacts) -> Artifact:
     return Artifact(source, object_, compiler.version, time.perf_counter() - started, digest)
 
 
-def _compiler(plan: Plan, facts: KernelFacts) -> Compiler:
+def compiler_of(plan: Plan, facts: KernelFacts) -> Compiler:
     """Return the compiler that knows the types of the plan's sites: one module's at most."""
     for site in plan.sites:
         if site.module and site.function is not None:
