@@ -25,6 +25,7 @@ static __u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
 static __u64 (*bpf_get_current_uid_gid)(void) = (void *)15;
 static long (*bpf_get_current_comm)(void *buf, __u32 size) = (void *)16;
 static __u64 (*bpf_get_current_task)(void) = (void *)35;
+static long (*bpf_get_stack)(void *context, void *buf, __u32 size, __u64 flags) = (void *)67;
 static __u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
 static long (*bpf_probe_read_user)(void *dst, __u32 size, const void *src) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *dst, __u32 size, const void *src) = (void *)113;
@@ -104,6 +105,9 @@ struct kp_total {
 /* Fill a typed variable from the 8-byte words that the caller passed it in. */
 #define KP_ARGUMENT(name, ...) \
 	__builtin_memcpy(&name, (__u64[]){ __VA_ARGS__ }, sizeof(name))
+
+/* uapi/linux/bpf.h: BPF_F_USER_STACK */
+#define KP_USER_STACK (1 << 8)
 
 /* A value read from kernel memory; a bad address gives 0. */
 #define KP_LOAD(type, address)                                       \

@@ -12,6 +12,7 @@ from .columns import Array, Column, decode, record_dtype
 from .errors import RecordingError
 from .frames import Table, to_engine
 from .model import Aggregate
+from .stack_names import STACKS, StackNames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,10 +24,15 @@ _VALUE = np.dtype([("n", "<u8"), ("v", "<i8")])
 
 
 def decode_all(
-    aggregates: Sequence[Aggregate], index: Iterable[Mapping[str, Any]], blob: bytes, cpus: int
+    aggregates: Sequence[Aggregate],
+    index: Iterable[Mapping[str, Any]],
+    blob: bytes,
+    cpus: int,
+    names: StackNames | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Return label → table for maps that lie in ``blob`` as ``index`` says (agent/wire.py).
 
+    ``names`` turn the addresses of stacks into functions.
     Raises RecordingError.
     """
     pieces: dict[str, bytes] = {}
@@ -37,22 +43,27 @@ def decode_all(
         start += size
     if start != len(blob):
         raise RecordingError(f"aggregates take {start} bytes, {len(blob)} came")
-    return {each.label: table(each, pieces.get(each.map, b""), cpus) for each in aggregates}
+    return {each.label: table(each, pieces.get(each.map, b""), cpus, names) for each in aggregates}
 
 
-def table(aggregate: Aggregate, data: bytes, cpus: int) -> pd.DataFrame:
+def table(
+    aggregate: Aggregate, data: bytes, cpus: int, names: StackNames | None = None
+) -> pd.DataFrame:
     """Return one aggregation's table: keys, then ``count``, ``value`` or ``low, high, count``."""
     entry = np.dtype((np.void, aggregate.key_size + cpus * _VALUE.itemsize))
     entries = np.frombuffer(data, entry)
     size = len(entries)
-    keys = _keys(aggregate, data, entry.itemsize)
+    keys = _keys(aggregate, data, entry.itemsize, names or StackNames())
     values = np.frombuffer(data, np.dtype({"names": ["cpu"], "formats": [(_VALUE, (cpus,))],
                                            "offsets": [aggregate.key_size],
                                            "itemsize": entry.itemsize}))["cpu"]  # fmt: skip
     shown = Table({}, size)
     for field in aggregate.keys:
-        shown.add(field.name, keys[field.name], field.type.kind == "string")
-    for name, column in _values(aggregate, data, entry.itemsize, values).items():
+        shown.add(field.name, keys[field.name], field.type.kind in ("string", *STACKS))
+    buckets = _buckets(aggregate, data, entry.itemsize)
+    if any(field.type.kind in STACKS for field in aggregate.keys):
+        shown, buckets, values = _merged(aggregate, shown, buckets, values)
+    for name, column in _values(aggregate, buckets, values).items():
         shown.add(name, column)
     frame: pd.DataFrame = to_engine(shown, "pandas")
     if not size and not aggregate.keys and aggregate.function in UNKEYED_ZERO:
@@ -61,24 +72,56 @@ def table(aggregate: Aggregate, data: bytes, cpus: int) -> pd.DataFrame:
     return _sorted(frame, order)
 
 
-def _keys(aggregate: Aggregate, data: bytes, stride: int) -> dict[str, Column]:
+def _keys(
+    aggregate: Aggregate, data: bytes, stride: int, names: StackNames
+) -> dict[str, Column]:
     records = np.frombuffer(data, record_dtype(aggregate.keys, 0, stride)) \
         if aggregate.keys else None  # fmt: skip
     if records is None:
         return {}
-    return {field.name: decode(field.type, records[f"f{at}"])
+    return {field.name: names.folded(field.type.kind, records[f"f{at}"])
+            if field.type.kind in STACKS else decode(field.type, records[f"f{at}"])
             for at, field in enumerate(aggregate.keys)}  # fmt: skip
 
 
-def _values(
-    aggregate: Aggregate, data: bytes, stride: int, values: Array
-) -> dict[str, Column]:
+def _buckets(aggregate: Aggregate, data: bytes, stride: int) -> Array:
+    """Return the number of each entry's bucket; 0 where there are none."""
+    bucket: Array = np.frombuffer(data, np.dtype({"names": ["b"], "formats": ["<i4"],
+                                                  "offsets": [aggregate.key_size - 8],
+                                                  "itemsize": stride}))["b"]  # fmt: skip
+    return bucket.astype(np.int64)
+
+
+def _merged(
+    aggregate: Aggregate, shown: Table, buckets: Array, values: Array
+) -> tuple[Table, Array, Array]:
+    """Return entries of one name as one: a function may call from two places.
+
+    The CPUs of the entries that become one stand side by side.
+    """
+    import pandas as pd
+
+    frame = to_engine(shown, "pandas").assign(_bucket=buckets)
+    groups = frame.groupby(list(frame.columns), observed=True, sort=False, dropna=False)
+    group, turn = groups.ngroup().to_numpy(), groups.cumcount().to_numpy()
+    first = np.flatnonzero(turn == 0)
+    width = int(turn.max(initial=0)) + 1
+    side_by_side = np.zeros((len(first), width, values.shape[1]), values.dtype)
+    side_by_side[group, turn] = values
+    order = np.argsort(group[first])
+    rows = pd.Index(first[order])
+    kept = Table({}, len(rows))
+    for field in aggregate.keys:
+        column = shown.columns[field.name]
+        taken = column[rows] if isinstance(column, np.ndarray) else column.take(rows.to_numpy())
+        kept.add(field.name, taken, field.name in shown.texts)
+    return kept, buckets[rows], side_by_side.reshape(len(rows), -1)
+
+
+def _values(aggregate: Aggregate, buckets: Array, values: Array) -> dict[str, Column]:
     counts = values["n"].sum(axis=1, dtype=np.uint64).astype(np.int64)
     if aggregate.function in HISTOGRAMS:
-        bucket = np.frombuffer(data, np.dtype({"names": ["b"], "formats": ["<i4"],
-                                               "offsets": [aggregate.key_size - 8],
-                                               "itemsize": stride}))["b"]  # fmt: skip
-        low, high = _bounds(aggregate, bucket.astype(np.int64))
+        low, high = _bounds(aggregate, buckets)
         return {"low": low, "high": high, "count": counts}
     if aggregate.function == "count":
         return {"count": counts}

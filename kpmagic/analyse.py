@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 from kpmagic.aggregations import Aggregations
 from kpmagic.body import Argument, Call, Edit, apply, narrow, place_of, widen
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
 from kpmagic.grouping import body_of, groups, placed
-from kpmagic.handler import Add, Analysis, Column, Emit, Handler, Piece
+from kpmagic.handler import Add, Analysis, Column, Emit, Form, Handler, Piece
 from kpmagic.marked import FUNCTION, Marked, Section, mark
 from kpmagic.model import CType, LeftOut, Plan, Probe, Site
 from kpmagic.names import column_name
@@ -20,7 +20,16 @@ from kpmagic.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope, parameters
 STRING_SIZE = 128
 MAX_STRING = 1024
 MAX_COLUMNS = 128
+STACK_DEPTH = 64
+MAX_STACK = 127  # linux/perf_event.h: PERF_MAX_STACK_DEPTH
+MAX_KEY = 512  # bytes; linux/filter.h: MAX_BPF_STACK limits the keys of a hash map
 _ERROR = 3  # libclang: CXDiagnostic_Error
+
+
+_STACK_KINDS: dict[str, Literal["kstack", "ustack"]] = {
+    "kernel_stack": "kstack",
+    "user_stack": "ustack",
+}
 
 
 class Analyser(Protocol):
@@ -143,11 +152,7 @@ class _Site:
         return columns
 
     def _add(self, call: Call, pairs: list[tuple[Argument, dict[str, Any]]], lines: int) -> Add:
-        keys = [
-            self._column(argument.name, argument, found)
-            for argument, found in pairs
-            if argument.name and argument.name != "label"
-        ]
+        keys = self._keys(call, [pair for pair in pairs if pair[0].name not in ("", "label")])
         values = [(argument, found) for argument, found in pairs if not argument.name]
         numbers = [self._text(argument) for argument, _ in values]
         value = self._column("value", *values[0]) if values else None
@@ -168,8 +173,35 @@ class _Site:
             self._fail(call.start, message, hint)
         return Add(aggregate, tuple(keys), value if call.word != "count" else None, lines)
 
+    def _keys(self, call: Call, pairs: list[tuple[Argument, dict[str, Any]]]) -> list[Column]:
+        """Return the columns of a key; a stack of no given depth has what room the others leave."""
+        keys = [self._column(argument.name, argument, found) for argument, found in pairs]
+        open_ = [found["form"] in _STACK_KINDS and not found["depth"] for _, found in pairs]
+        fixed = sum(key.type.size + 7 & ~7 for key, o in zip(keys, open_, strict=True) if not o)
+        room = MAX_KEY - 8 - fixed - 8 * sum(open_)
+        if room < 8 * sum(open_) or room < 0:
+            self._fail(
+                call.start,
+                f"the keys are longer than {MAX_KEY - 8} bytes",
+                "shorten a text or a stack: str(p, 32), kstack(16)",
+            )
+        depth = min(STACK_DEPTH, room // 8 // sum(open_)) if any(open_) else 0
+        return [
+            replace(key, type=_stack_type(key.form, depth)) if o else key
+            for key, o in zip(keys, open_, strict=True)
+        ]
+
+    def _stack(self, name: str, argument: Argument, found: dict[str, Any]) -> Column:
+        text = found["depth"]
+        depth = int(text) if text.isdigit() else 0 if text else STACK_DEPTH
+        if not 1 <= depth <= MAX_STACK:
+            self._fail(argument.start, f"a stack's depth is a number from 1 to {MAX_STACK}")
+        return Column(name, _stack_type(found["form"], depth), found["form"], "")
+
     def _column(self, name: str, argument: Argument, found: dict[str, Any]) -> Column:
         about, form = found["type"], found["form"]
+        if form in _STACK_KINDS:
+            return self._stack(name, argument, found)
         start, end = found.get("inner") or (found["start"], found["end"])
         code = self._code(start, end)
         if form in ("kernel_string", "user_string"):
@@ -290,3 +322,8 @@ class _Site:
         probe = self.plan.probe
         place = place_of(self.marked.body.body.text, offset, probe.body_line, probe.cell)
         raise CellError(message, hint=hint, place=place)
+
+
+def _stack_type(form: Form, depth: int) -> CType:
+    words = depth + (form == "user_stack")
+    return CType(_STACK_KINDS[form], 8 * words, False, "unsigned long", words)

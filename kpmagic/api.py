@@ -9,7 +9,7 @@ from typing import Any
 from . import build
 from .connection import Connection
 from .errors import KpmagicError
-from .gathering import facts_for
+from .gathering import facts_for, function_names
 from .model import Kind, Options, Probe
 from .module_run import ModuleRun
 from .modules import Module, module_from_keywords
@@ -93,7 +93,8 @@ def prepare(asked: Probe, connection: Connection) -> Run:
     known = connection.facts(session.progress)
     facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
-    return Run(connection, plan, build.build(plan, facts), CARD)
+    names = function_names(facts)
+    return Run(connection, plan, build.build(plan, facts), CARD, look_up=names)
 
 
 def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run:

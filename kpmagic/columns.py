@@ -25,7 +25,7 @@ def dtype_of(ctype: CType) -> np.dtype[Any]:
     match ctype.kind:
         case "string":
             return np.dtype((np.void, ctype.size))
-        case "array":
+        case "array" | "kstack" | "ustack":
             return np.dtype((_number(ctype.size // ctype.count, ctype.signed), (ctype.count,)))
         case "bool":
             return _number(ctype.size, signed=False)

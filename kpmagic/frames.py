@@ -64,10 +64,18 @@ def _spread(parts: list[tuple[Array, Column]], rows: int) -> Column:
     for where, values in parts:
         places[where] = np.arange(start, start + len(values))
         start += len(values)
+    if all(is_lists(values) for _, values in parts):
+        lists = pa.concat_arrays([values for _, values in parts])
+        return lists.take(pa.array(places, mask=places < 0))
     taken = pa.concat_arrays([_texts(values) for _, values in parts]).take(
         pa.array(places, mask=places < 0)
     )
     return taken.dictionary_encode()
+
+
+def is_lists(column: Column) -> bool:
+    """Whether each value is a list of names: a stack."""
+    return not isinstance(column, np.ndarray) and bool(pa.types.is_list(column.type))
 
 
 def _texts(values: Column) -> Any:
@@ -157,6 +165,8 @@ def _series(column: Column, missing: Array | None, is_text: bool) -> Any:
         if is_text:
             kind = "str" if _is_3(pd) else pd.StringDtype("pyarrow")
             return pd.array(column.cast(pa.string()), dtype=kind)
+        if is_lists(column):
+            return np.fromiter(column.to_pylist(), object, len(column))
         codes = column.indices.fill_null(-1) if column.null_count else column.indices
         return pd.Categorical.from_codes(codes.to_numpy(), column.dictionary.to_pylist())
     if column.ndim == 2 or column.dtype == object:

@@ -16,6 +16,7 @@ from kpmagic.model import Function, Probe
 from kpmagic.resolve import needs_modules
 
 WAIT_STEP = 0.25
+LARGEST_FUNCTION = 1 << 20  # bytes; what lies further behind a symbol is not its code
 LOADED = "/sys/module/{}/initstate"
 
 
@@ -35,10 +36,20 @@ def facts_for(
     }
     if calls:
         facts = replace(facts, syscalls=calls)
-    if needs_modules(probe, facts):
+    if needs_modules(probe, facts) or "kstack" in (probe.body or ""):
         facts = with_modules(facts, read)
         facts = replace(facts, module_types=read_module_types(probe.specs, facts, read))
     return facts
+
+
+def function_names(facts: KernelFacts) -> Callable[[int, int], str]:
+    """Return what names the function of a process (0: the kernel) that an address is in."""
+
+    def name(pid: int, address: int) -> str:
+        found = None if pid else facts.symbols.at(address)
+        return found[0].name if found is not None and found[1] < LARGEST_FUNCTION else ""
+
+    return name
 
 
 def _entries(probe: Probe, facts: KernelFacts) -> list[str]:

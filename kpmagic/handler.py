@@ -9,7 +9,15 @@ from typing import Literal
 
 from kpmagic.model import Aggregate, CType, LeftOut, Plan, Site
 
-Form = Literal["value", "kernel_string", "user_string", "kernel_array", "local_array"]
+Form = Literal[
+    "value",
+    "kernel_string",
+    "user_string",
+    "kernel_array",
+    "local_array",
+    "kernel_stack",
+    "user_stack",
+]
 
 
 @dataclass(frozen=True)
@@ -17,7 +25,8 @@ class Column:
     """A value for a column or a key: a C expression whose loads are safe, and how to store it.
 
     ``value``: assign it. ``*_string``: read a string from that address. ``kernel_array``: read
-    ``type.size`` bytes from that address. ``local_array``: copy them.
+    ``type.size`` bytes from that address. ``local_array``: copy them. ``*_stack``: the callers'
+    addresses, as many as ``type.count``, 0 behind the last; ``code`` is empty.
     """
 
     name: str

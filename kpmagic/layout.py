@@ -20,9 +20,12 @@ _C_INTEGERS = {
 }
 
 
+ARRAYS = ("array", "kstack", "ustack")
+
+
 def element(ctype: CType) -> CType:
     """Return what one element of an array is; any other type is its own."""
-    if ctype.kind != "array":
+    if ctype.kind not in ARRAYS:
         return ctype
     return replace(ctype, kind="int", size=ctype.size // ctype.count, count=1)
 
@@ -75,6 +78,6 @@ def declare(field: Field, prefix: str = "c_") -> str:
     name = prefix + field.name
     if field.type.kind == "string":
         return f"char {name}[{field.type.size}]"
-    if field.type.kind == "array":
+    if field.type.kind in ARRAYS:
         return f"{integer(field.type)} {name}[{field.type.count}]"
     return f"{integer(field.type)} {name}"

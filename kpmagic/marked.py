@@ -16,7 +16,8 @@ from kpmagic.scope import in_scope, parameters
 FUNCTION = "kp_body"
 _PROLOGUE = (
     "void __kp(int, ...); const char *__kp_str(const volatile void *, ...);"
-    " const char *__kp_user_str(const volatile void *, ...);\n"
+    " const char *__kp_user_str(const volatile void *, ...);"
+    " const void *__kp_kstack(); const void *__kp_ustack();\n"
 )
 
 

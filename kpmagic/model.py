@@ -15,11 +15,13 @@ class CType:
     """A C type as a column can hold it.
 
     ``kind`` is ``int``, ``bool``, ``enum``, ``pointer`` (shown as a number), ``string`` (NUL-ended,
-    in ``size`` bytes) or ``array`` (of ``count`` elements of ``size // count`` bytes).
+    in ``size`` bytes), ``array`` (of ``count`` elements of ``size // count`` bytes), ``kstack`` or
+    ``ustack`` (of ``count`` words: addresses, the innermost first, 0 behind the last; a ustack's
+    first word is the process id).
     ``name`` is the C spelling, ``enumerators`` value → name for an enum.
     """
 
-    kind: Literal["int", "bool", "enum", "pointer", "string", "array"]
+    kind: Literal["int", "bool", "enum", "pointer", "string", "array", "kstack", "ustack"]
     size: int
     signed: bool = False
     name: str = ""

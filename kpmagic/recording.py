@@ -15,6 +15,7 @@ from .columns import Array, Column, decode, empty, join, record_dtype
 from .errors import RecordingError
 from .frames import Table, handed_out, to_arrow, to_engine
 from .model import HEADER_FIELDS, CType, Field, Layout, Site
+from .stack_names import STACKS, StackNames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,8 @@ class Rows(ABC):
 class Recording(Rows):
     """The rows of one run in memory: fed by the reader thread, read by anybody.
 
-    ``clock_offset`` ns turn the kernel's CLOCK_MONOTONIC into wall-clock time.
+    ``clock_offset`` ns turn the kernel's CLOCK_MONOTONIC into wall-clock time, ``names`` the
+    addresses of stacks into functions.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class Recording(Rows):
         sites: Sequence[Site],
         record_size: int,
         clock_offset: int = 0,
+        names: StackNames | None = None,
     ) -> None:
         super().__init__(layouts)
+        self.names = names or StackNames()
         self.sites = tuple(sites)
         self.record_size = record_size
         self.clock_offset = clock_offset
@@ -138,15 +142,20 @@ class Recording(Rows):
         if len(self.layouts) < 2:
             for field in self.layouts[0].fields if self.layouts else ():
                 column = self._take(self.layouts[0].row, field.name, field.type, count)
-                table.add(field.name, column, field.type.kind == "string")
+                table.add(field.name, self._named(field.type, column), field.type.kind == "string")
             return
         rows = self._take(-1, ROW, CType("int", 2), count)
         for name, owners in _owners(self.layouts):
             parts = []
             for layout, field in owners:
                 where = np.flatnonzero(rows == layout.row)
-                parts.append((where, self._take(layout.row, name, field.type, len(where))))
+                column = self._take(layout.row, name, field.type, len(where))
+                parts.append((where, self._named(field.type, column)))
             table.add_parts(name, parts, owners[0][1].type.kind == "string")
+
+    def _named(self, ctype: CType, column: Column) -> Column:
+        """Return a column as it is shown: stacks as lists of names."""
+        return self.names.lists(ctype.kind, column) if ctype.kind in STACKS else column
 
     def _take(self, row: int, name: str, ctype: CType | None, count: int) -> Column:
         """Return the first ``count`` values; all of them are joined once and kept so."""

@@ -16,6 +16,7 @@ from .outcome import Workload
 from .past import Past
 from .recording import Rows, site_name
 from .shown import Shown, View
+from .stack_names import LookUp, StackNames, no_name
 from .stats import Stats, account
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Result(Shown):
     """What is known of a probe and of its newest life; ``cpus`` are those of its target."""
 
     cpus: int
+    _look_up: LookUp = staticmethod(no_name)
 
     def __init__(
         self, plan: Plan, artifact: Artifact, target: str, view: View | None = None
@@ -64,10 +66,15 @@ class Result(Shown):
             return dict(self._aggregates)
         over = self._life.ended.is_set()
         index, blob = self._maps()
-        found = aggregates.decode_all(described, index, blob, self.cpus)
+        found = aggregates.decode_all(described, index, blob, self.cpus, self.stack_names)
         if over:
             self._aggregates = found
         return dict(found)
+
+    @property
+    def stack_names(self) -> StackNames:
+        """What turns the addresses of stacks into names; those it has told stay with the run."""
+        return StackNames(self._look_up, self.info.setdefault("addresses", {}))
 
     def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the bytes of the aggregates, and how they lie."""

@@ -21,6 +21,7 @@ from .recording import Recording, Rows
 from .refusals import VerifierRefusal
 from .result import Result, left_out
 from .shown import View
+from .stack_names import LookUp, no_name
 
 STOP_PATIENCE = 10.0
 START_PATIENCE = 60.0
@@ -79,6 +80,7 @@ class Run(Result):
     """A probe's run, live, finished or loaded; what every probe magic and ``kpmagic.probe`` return.
 
     As a context manager it stops at the end of the block. ``life`` is that of a loaded one.
+    ``look_up`` names the functions of stacks.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class Run(Result):
         artifact: Artifact,
         view: View | None = None,
         life: Life | None = None,
+        look_up: LookUp = no_name,
     ) -> None:
         super().__init__(plan, artifact, connection.name, view)
+        self._look_up = look_up
         self.connection = connection
         self.cpus = connection.cpus
         self._life = self._new_life() if life is None else life
@@ -226,7 +230,9 @@ class Run(Result):
         """Return where rows go when they stay in memory."""
         source, hello = self.artifact.source, self.connection.hello
         offset = int(hello.get("realtime_minus_monotonic", 0))
-        rows = Recording(source.layouts, self.plan.sites, source.record_size, offset)
+        rows = Recording(
+            source.layouts, self.plan.sites, source.record_size, offset, self.stack_names
+        )
         return Batches.like(rows) if hello.get("rows") == "arrow" else rows
 
     def _stop_soon(self, reason: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .aggregates import decode_all
 from .errors import CellError, RecordingError
 from .life import Life
 from .parquet import replacing, write
@@ -17,6 +18,7 @@ from .past import Left, Past, to_metadata
 from .recorded import is_recording
 from .recording import Rows
 from .spool import Spool
+from .stack_names import STACKS
 
 if TYPE_CHECKING:
     from .result import Result
@@ -27,6 +29,9 @@ def past_of(run: Result) -> Past:
     from . import __version__
 
     life, info = run._life, run.info
+    if any(key.type.kind in STACKS for each in run.artifact.source.aggregates for key in each.keys):
+        # whoever loads it knows no addresses: the names stay in info
+        decode_all(run.artifact.source.aggregates, *life.maps, run.plan.cpus, run.stack_names)
     outcome = life.outcome()
     if run.failure is not None or outcome.reason == "target-lost":
         words = str(run.lost()) if outcome.reason == "target-lost" else ""

@@ -38,6 +38,12 @@ def _store(column: Column, place: str) -> str:
     code, size = column.code.replace("\n", " "), column.type.size
     if column.form == "local_array":
         return f"__builtin_memcpy({place}, {code}, {size});"
+    # the kernel clears what lies behind the last address
+    if column.form == "kernel_stack":
+        return f"bpf_get_stack(kp_regs, {place}, {size}, 0);"
+    if column.form == "user_stack":
+        into = f"{place} + 1, {size - 8}, KP_USER_STACK"
+        return f"{place}[0] = kp_hit->id >> 32; bpf_get_stack(kp_regs, {into});"
     if column.form in _READERS:
         clear = "" if column.form == "kernel_array" else f"__builtin_memset({place}, 0, {size}); "
         return f"{clear}{_READERS[column.form]}({place}, {size}, (const void *)({code}));"

@@ -15,6 +15,7 @@ from clang.cindex import Cursor, CursorKind, Type, TypeKind
 MARK = "__kp"  # the function that stands for emit and the aggregations
 SCAFFOLD_LINES = 2  # what stands before the user's text; see kpmagic/marked.py
 STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
+STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}
 
 _CHARS = (TypeKind.CHAR_S, TypeKind.CHAR_U, TypeKind.SCHAR, TypeKind.UCHAR)
 _SIGNED = (
@@ -223,6 +224,12 @@ class Walk:
                 "a string can only be a column or a key",
                 "write emit(name = str(…)), or compare single characters",
             )
+        if node.spelling in STACKS:
+            raise Refused(
+                node.extent.start.offset,
+                "a stack can only be a column or a key",
+                "write emit(kstack()), or count(by = kstack())",
+            )
         return False
 
     def _argument(self, node: Cursor) -> dict[str, Any]:
@@ -231,6 +238,8 @@ class Walk:
         start, end = node.extent.start.offset, node.extent.end.offset
         if inner.kind == CursorKind.CALL_EXPR and inner.spelling in STRINGS:
             return self._string(inner, start, end)
+        if inner.kind == CursorKind.CALL_EXPR and inner.spelling in STACKS:
+            return self._stack(inner, start, end)
         about = describe(inner.type)
         if _is_bitfield(inner):
             about["bits"] = inner.referenced.get_bitfield_width()
@@ -255,6 +264,17 @@ class Walk:
             "inner": [what.extent.start.offset, what.extent.end.offset],
             "string_size": size.decode("latin-1"),
             "type": describe(what.type),
+        }
+
+    def _stack(self, call: Cursor, start: int, end: int) -> dict[str, Any]:
+        arguments = [argument.extent for argument in call.get_arguments()]
+        texts = [self.text[each.start.offset : each.end.offset] for each in arguments]
+        return {
+            "start": start,
+            "end": end,
+            "form": STACKS[call.spelling],
+            "depth": ", ".join(text.decode("latin-1") for text in texts),
+            "type": describe(call.type),
         }
 
     def _load(self, node: Cursor) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ROWS = 20
 BAR = 30
+SHOWN_FRAMES = 3  # of a stack
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def _column(column: pd.Series) -> list[str]:
 def _value(value: object) -> str:
     if value is None or str(value) in ("<NA>", "NaT", "nan"):
         return ""
+    if isinstance(value, list):  # a stack
+        return clean(" ← ".join(value[:SHOWN_FRAMES]) + " …" * (len(value) > SHOWN_FRAMES))
     if isinstance(value, float):
         return f"{value:.6g}"
     return clean(value.tolist() if isinstance(value, np.ndarray) else value)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Addresses of stacks to names, in rows and in aggregates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kpmagic.aggregates import table
+from kpmagic.model import Aggregate, CType, Field
+from kpmagic.stack_names import StackNames
+
+FUNCTIONS = {0x1000: "leaf", 0x2000: "middle", 0x3000: "root", 0x4000: "never_returns"}
+KSTACK = CType("kstack", 24, False, "unsigned long", 3)
+USTACK = CType("ustack", 24, False, "unsigned long", 3)
+
+
+def look_up(pid: int, address: int) -> str:
+    name = FUNCTIONS.get(address & ~0xFFF, "")
+    return f"{name}@{pid}" if pid and name else name
+
+
+def stacks(*rows: tuple[int, int, int]) -> np.ndarray:
+    return np.array(rows, np.uint64)
+
+
+def test_names_are_innermost_first() -> None:
+    names = StackNames(look_up)
+    found = names.lists("kstack", stacks((0x1001, 0x2010, 0x3005), (0x1004, 0, 0), (0, 0, 0)))
+    assert found.to_pylist() == [["leaf", "middle", "root"], ["leaf"], []]
+
+
+def test_a_return_address_belongs_to_the_call_before_it() -> None:
+    found = StackNames(look_up).lists("kstack", stacks((0x3000, 0x5000, 0x1010)))
+    assert found.to_pylist() == [["root", "never_returns", "leaf"]]
+
+
+def test_an_unknown_address_stays_one_and_zeros_in_between_end_a_stack() -> None:
+    found = StackNames(look_up).lists("kstack", stacks((0x9000, 0, 0x1000)))
+    assert found.to_pylist() == [["0x9000"]]
+
+
+def test_a_user_stack_has_its_process_in_front() -> None:
+    found = StackNames(look_up).lists("ustack", stacks((7, 0x1000, 0x2001), (8, 0x1000, 0)))
+    assert found.to_pylist() == [["leaf@7", "middle@7"], ["leaf@8"]]
+
+
+def test_what_was_named_once_is_known() -> None:
+    known: dict[str, str] = {}
+    StackNames(look_up, known).lists("kstack", stacks((0x1001, 0x2010, 0)))
+    again = StackNames(known=known).folded("kstack", stacks((0x1001, 0x2010, 0)))
+    assert again.to_pylist() == ["middle;leaf"]
+
+
+def test_no_stacks_are_an_empty_column() -> None:
+    assert len(StackNames(look_up).lists("kstack", np.empty((0, 3), np.uint64))) == 0
+    assert len(StackNames(look_up).folded("kstack", np.empty((0, 3), np.uint64))) == 0
+
+
+def entry(stack: tuple[int, int, int], *cpus: tuple[int, int], bucket: int = 0) -> bytes:
+    words = np.array([*stack, bucket], np.uint64).tobytes()
+    return words + np.array(cpus, "<i8").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"), [("count", 6), ("sum", 26), ("avg", 26 / 6), ("min", 1), ("max", 9)]
+)
+def test_two_places_of_one_call_are_one_row(function: str, expected: float) -> None:
+    value = None if function == "count" else CType("int", 8, True)
+    made = Aggregate("m", "l", function, (Field("by", KSTACK, 0),), 32, value)
+    extreme = {"min": (2, 5, 1, 9), "max": (2, 5, 1, 9)}.get(function, (6, 5, 6, 9))
+    data = (
+        entry((0x1001, 0x2010, 0), (2, extreme[0]), (1, extreme[1]))
+        + entry((0x1001, 0x2020, 0), (2, extreme[2]), (1, extreme[3]))
+        + entry((0x1001, 0x3020, 0), (1, 4), (0, 0))
+    )
+    frame = table(made, data, 2, StackNames(look_up))
+    assert frame.by.tolist() == ["middle;leaf", "root;leaf"]
+    assert frame.iloc[0, 1] == pytest.approx(expected)
+    assert frame.iloc[1, 1] == (1 if function == "count" else 4)
+
+
+def test_buckets_of_one_stack_are_merged() -> None:
+    made = Aggregate("m", "l", "hist", (Field("by", KSTACK, 0),), 32, CType("int", 8, True))
+    data = (
+        entry((0x1001, 0x2010, 0), (2, 0), bucket=1)
+        + entry((0x1001, 0x2020, 0), (3, 0), bucket=1)
+        + entry((0x1001, 0x2020, 0), (4, 0), bucket=3)
+    )
+    frame = table(made, data, 1, StackNames(look_up))
+    expected = pd.DataFrame({"low": [1, 4], "high": [2, 8], "count": [5, 4]})
+    pd.testing.assert_frame_equal(frame[["low", "high", "count"]], expected)
