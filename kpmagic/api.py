@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import build
 from .connection import Connection
 from .errors import KpmagicError
 from .gathering import facts_for, function_names
-from .model import Kind, Options, Probe
+from .model import Artifact, Kind, Options, Plan, Probe
 from .module_run import ModuleRun
 from .modules import Module, module_from_keywords
 from .resolve import resolve
@@ -18,6 +18,9 @@ from .run import Run
 from .session import session
 from .syntax import probe_from_keywords
 from .view.card import CARD
+
+if TYPE_CHECKING:
+    from .kernel.facts import KernelFacts
 
 Bind = Callable[[Run], None]
 BindModule = Callable[[ModuleRun], None]
@@ -90,11 +93,24 @@ def ends_itself(options: Options) -> bool:
 
 def prepare(asked: Probe, connection: Connection) -> Run:
     """Return the Run of a probe, built and not started. Raises SymbolError, BuildError, …"""
+    prepared = connection.prepared(asked)
+    if prepared is not None:
+        return Run(connection, *prepared, CARD)
     known = connection.facts(session.progress)
     facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
+    if asked.options.backend == "kmod":
+        return Run(connection, plan, _as_module(plan, facts, connection), CARD)
     names = function_names(facts)
     return Run(connection, plan, build.build(plan, facts), CARD, look_up=names)
+
+
+def _as_module(plan: Plan, facts: KernelFacts, connection: Connection) -> Artifact:
+    from . import module_build
+
+    folder = module_build.headers_of(connection.target, connection.release, session.progress)
+    session.progress("building the probe's module")
+    return module_build.build_probe(plan, build.compiler_of(plan, facts), folder)
 
 
 def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run:

@@ -96,7 +96,7 @@ def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], d
 
 def target(words: list[str]) -> None:
     """Print the default target, or choose another."""
-    names, options = options_of(words, SANDBOX_OPTIONS)
+    names, options = options_of(words, (*SANDBOX_OPTIONS, "speed"))
     if not names and not options:
         now = session.default
         print(f"{now.name} {now.release}" if now else "sandbox, not started yet")

@@ -25,6 +25,7 @@ from .targets.base import Channel, Progress, Target
 
 if TYPE_CHECKING:
     from .kernel.facts import KernelFacts
+    from .model import Artifact, Plan, Probe
 
 PATIENCE = 60.0
 HELLO_PATIENCE = 120.0
@@ -142,6 +143,8 @@ class Connection:
         """Raise what keeps this kernel from being probed: NotPermitted, TargetError."""
         from .kernel.fitness import check
 
+        if "no_kernel" in self.wait_for_hello():
+            raise TargetError(str(self.hello["no_kernel"]))
         check(self.read, self.wait_for_hello(), self.target.kernel_btf() is not None)
 
     def facts(self, progress: Progress | None = None) -> KernelFacts:
@@ -165,6 +168,15 @@ class Connection:
     def known_facts(self) -> KernelFacts | None:
         """What `facts` has gathered, None while it has not: never waits."""
         return self._facts
+
+    def prepared(self, asked: Probe) -> tuple[Plan, Artifact] | None:
+        """Return what there is of a probe on a target where nothing is built, None elsewhere.
+
+        Raises TargetError where there is nothing.
+        """
+        find = getattr(self.target, "prepared", None)
+        found: tuple[Plan, Artifact] | None = None if find is None else find(asked)
+        return found
 
     def facts_with_modules(self) -> KernelFacts:
         """Return the facts with the symbols of the modules loaded now. Raises TargetError."""

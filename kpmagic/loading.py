@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import aggregates, recorded
+from . import recorded
 from .connection import Listener
 from .errors import RecordingError, TargetError, TargetLost
 from .life import Life
@@ -37,11 +37,10 @@ def run_of(past: Past, rows: Rows, where: str) -> Run:
     """Return a recorded run as a Run. Raises RecordingError."""
     artifact = Artifact(past.source, b"", past.compiler, past.seconds, past.digest)
     life = Life.past(rows, past.outcome, past.maps)
-    run = Run(Ended(past.target, past.cpus, where), past.plan, artifact, CARD, life)
+    run = Run(Ended(past.target, where), past.plan, artifact, CARD, life)
     left_out = [vars(each) for each in past.left_out]
     run.info = {**past.info, **run.info, "started": past.started, "left_out": left_out}
-    parts = [vars(part) for part in past.outcome.maps]
-    aggregates.decode_all(past.source.aggregates, parts, past.maps, past.cpus)
+    assert run.aggregates is not None  # decoded now, so that damage is found now
     return run
 
 
@@ -50,7 +49,6 @@ class Ended:
     """What is left of the connection of a run that was loaded from ``where``."""
 
     name: str
-    cpus: int
     where: str
     hello: Mapping[str, Any] = field(default_factory=dict)
     cwd: str | None = None

@@ -46,7 +46,6 @@ class Past:
     plan: Plan
     source: Source
     target: str
-    cpus: int
     kpmagic: str = ""
     compiler: str = ""
     seconds: float = 0.0
@@ -92,8 +91,9 @@ def _checked(past: Past) -> Past:
         raise RecordingError("it is damaged: it says of no place where it was made")
     if past.source.main not in past.source.files:
         raise RecordingError("it is damaged: its source is not there")
-    if not 0 < past.cpus <= MOST_CPUS:
-        raise RecordingError(f"it is damaged: {past.cpus} processors")
+    if not 0 < past.plan.cpus <= MOST_CPUS:
+        raise RecordingError(f"it is damaged: {past.plan.cpus} processors")
+    from_plain(dict[str, str], past.info.get("addresses", {}), "addresses")
     return past
 
 

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 class Result(Shown):
-    """What is known of a probe and of its newest life; ``cpus`` are those of its target."""
+    """What is known of a probe and of its newest life."""
 
-    cpus: int
     _look_up: LookUp = staticmethod(no_name)
 
     def __init__(
@@ -66,7 +65,7 @@ class Result(Shown):
             return dict(self._aggregates)
         over = self._life.ended.is_set()
         index, blob = self._maps()
-        found = aggregates.decode_all(described, index, blob, self.cpus, self.stack_names)
+        found = aggregates.decode_all(described, index, blob, self.plan.cpus, self.stack_names)
         if over:
             self._aggregates = found
         return dict(found)

@@ -50,10 +50,6 @@ class Link(Protocol):
     def cwd(self) -> str | None:
         """The directory there in which commands run."""
 
-    @property
-    def cpus(self) -> int:
-        """The number of possible CPUs."""
-
     def new_number(self) -> int:
         """Return a number no run of it has had. Raises TargetError."""
 
@@ -95,7 +91,6 @@ class Run(Result):
         super().__init__(plan, artifact, connection.name, view)
         self._look_up = look_up
         self.connection = connection
-        self.cpus = connection.cpus
         self._life = self._new_life() if life is None else life
 
     @property
@@ -145,6 +140,7 @@ class Run(Result):
             "start_seconds": time.monotonic() - before,
             "attached": answer.get("attached", []),
             "left_out": left_out(self.plan, self.artifact) + _refused(answer),
+            "addresses": dict(answer.get("addresses", {})),  # those a recording knows
             "started": time.time(),
         }
         saving.started(self)

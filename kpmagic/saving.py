@@ -39,7 +39,7 @@ def past_of(run: Result) -> Past:
     artifact = run.artifact
     more = {name: value for name, value in info.items() if name not in ("started", "left_out")}
     return Past(
-        run.plan, artifact.source, str(info["target"]), run.cpus, __version__,
+        run.plan, artifact.source, str(info["target"]), __version__,
         artifact.compiler, artifact.seconds, artifact.digest, float(info.get("started", 0.0)),
         tuple(Left(str(each["name"]), str(each["why"])) for each in info["left_out"]),
         more, outcome, life.maps[1],

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import weakref
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 SANDBOX = "sandbox"
 SANDBOX_OPTIONS = ("kernel", "memory", "cpus")
-LATER = ("replay",)
+REPLAY = "replay"
+ENVIRONMENT = "KPMAGIC_TARGET"
 
 
 def to_stderr(text: str) -> None:
@@ -35,13 +37,17 @@ def connect(name: str = SANDBOX, *, progress: Progress | None = None, **options:
 
     ``sandbox`` takes ``kernel`` (``"6.1"`` or a path), ``memory`` (``"512M"``) and ``cpus``; its
     kernel is fetched when it is not in the cache. ``local`` is this machine's own kernel,
-    ``ssh://user@host[:port]`` another's. Raises TargetError, NotPermitted, MissingDependency.
+    ``ssh://user@host[:port]`` another's.
+    ``replay:PATH`` is a recording, or a folder of them; ``speed`` is 1 for its own pace, without
+    it nothing is waited for. Raises TargetError, NotPermitted, MissingDependency.
     """
     _check_name(name)
     _check_options(name, options)
     connection = Connection(_target(name, progress or to_stderr, options))
     try:
         connection.wait_for_hello()
+        if name.partition(":")[0] == REPLAY:
+            return connection
         if name != SANDBOX:
             connection.check_kernel()
     except BaseException:
@@ -53,19 +59,19 @@ def connect(name: str = SANDBOX, *, progress: Progress | None = None, **options:
 
 def _check_name(name: str) -> None:
     kind = name.partition(":")[0]
-    if kind in LATER:
-        raise TargetError(f"the target {kind!r} is not available in this version",
-                          hint=f"{SANDBOX!r} is: %kp target {SANDBOX}")  # fmt: skip
     if kind == "ssh":
         from .targets.ssh import parse
 
         parse(name)
-    elif name not in (SANDBOX, "local"):
-        raise TargetError(f"no target {name!r}", hint="sandbox, local, ssh://user@host[:port]")
+    elif name not in (SANDBOX, "local") and kind != REPLAY:
+        raise TargetError(f"no target {name!r}",
+                          hint="sandbox, local, ssh://user@host[:port], replay:FILE")  # fmt: skip
 
 
 def _check_options(name: str, options: dict[str, Any]) -> None:
     for option in options:
+        if name.partition(":")[0] == REPLAY and option == "speed":
+            continue
         if name != SANDBOX:
             raise CellError(f"{name} takes no option {option!r}", hint="only the sandbox does")
         if option not in SANDBOX_OPTIONS:
@@ -81,9 +87,20 @@ def _target(name: str, progress: Progress, options: dict[str, Any]) -> Target:
         from .targets.local import Local
 
         return Local()
+    if name.partition(":")[0] == REPLAY:
+        return _replay(name.partition(":")[2], options.get("speed"))
     from .targets.ssh import Ssh
 
     return Ssh(name, progress)
+
+
+def _replay(path: str, speed: object) -> Target:
+    from .targets.replay import FOLDER, Replay, parse_speed
+
+    try:
+        return Replay(path or FOLDER, parse_speed(speed))
+    except ValueError as error:
+        raise CellError(f"--speed {speed}: {error}") from None
 
 
 def _sandbox(progress: Progress, options: dict[str, Any]) -> Target:
@@ -117,6 +134,15 @@ def _warm_up(kernel: Kernel) -> None:
             compiler_for(kernel.btf, read_build_id(notes))
 
 
+def default_name() -> str:
+    """Return the target that is used when none is named; KPMAGIC_TARGET may be a replay.
+
+    What really probes a kernel is chosen in the notebook, where its reader sees it.
+    """
+    name = os.environ.get(ENVIRONMENT, "")
+    return name if name.partition(":")[0] == REPLAY else SANDBOX
+
+
 AnyRun = Run | ModuleRun
 
 
@@ -129,7 +155,7 @@ class Session:
     def __init__(self) -> None:
         self.progress: Progress = to_stderr
         self._default: Connection | None = None
-        self._name = SANDBOX
+        self._name = default_name()
         self._options: dict[str, Any] = {}
         self._named: dict[str, Connection] = {}
         self._failed: dict[str, AnyRun] = {}
@@ -170,10 +196,6 @@ class Session:
             return self._by_name(target)
         # one that has died is replaced by a fresh one of the same kind
         return self.default or self.use(self._name, **self._options)
-
-    def fresh(self) -> Connection:
-        """End the default target and start another of the same kind. Raises TargetError."""
-        return self.use(self._name, **self._options)
 
     def fresh(self) -> Connection:
         """End the default target and start another of the same kind. Raises TargetError."""

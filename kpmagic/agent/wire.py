@@ -12,7 +12,9 @@ Agent → notebook
 
     HELLO    JSON, once, first: {"protocol", "release", "machine", "cpus", "pid", "boot_id",
              "libbpf", "realtime_minus_monotonic"}; the last in ns, so that a record's
-             ``ts`` (CLOCK_MONOTONIC) plus it is wall-clock time
+             ``ts`` (CLOCK_MONOTONIC) plus it is wall-clock time. That of targets/replay.py,
+             which is no agent of a kernel, has "no_kernel" (why nothing can be asked), and
+             "rows": "arrow": its DATA are Arrow IPC streams
     REPLY    like REQUEST: JSON ``{"id": …, "ok": {…}}`` or ``{"id": …, "error": {"kind", "message",
              "errno", "log", "program"}}``, then a blob
     DATA     bytes of the kernel's ring buffer as they lie there, whole records only: each is
@@ -50,6 +52,10 @@ Words a REQUEST may ``do`` (arguments → ok)
                for_ns    null or int; the run ends after it ("for")
                entries   null, or name of the map of calls that have begun (return probes)
                aggregates [names of maps], read at the end and on request
+               module    null, or the name built into the blob, which then is a kernel module
+                         that plants the programs itself (bpf/frame.kmod.h); the agent gives it
+                         another of the same length
+               key_sizes with a module: bytes of a key of each of "aggregates"
              → {"attached": [{"program", "address"}], "left_out": [{"symbol", "message"}],
                 "load_ns", "attach_ns"};
              on error nothing is left. error kinds: "verifier" (log: the kernel's), "load",

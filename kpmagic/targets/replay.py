@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""Recordings as a target: a cell that was recorded gets what it got then, without a kernel.
+
+The agent is here, in this process, and speaks agent/wire.py; its rows are Arrow batches, as its
+HELLO says (``rows``: ``arrow``).
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kpmagic import recorded
+from kpmagic.agent import wire
+from kpmagic.errors import RecordingError, TargetError
+from kpmagic.model import Artifact, LeftOut, Plan, Probe
+from kpmagic.past import Past
+from kpmagic.targets.playing import Player
+
+FOLDER = "recordings"
+NAMED = 12
+NO_KERNEL = ("this target plays recordings back: there is no kernel behind it that could be asked "
+             "or run a command")  # fmt: skip
+# options that change what is recorded; the others only say how it is shown, or for how long
+KEPT = ("command", "follow", "where", "pid", "comm", "cpu", "sample", "defines")
+
+Key = tuple[object, ...]
+
+
+def key_of(probe: Probe) -> Key:
+    """Return what makes two cells the same."""
+    body = None if probe.body is None else "\n".join(
+        line.rstrip() for line in probe.body.strip().splitlines())  # fmt: skip
+    specs = tuple(spec.text for spec in probe.specs)
+    return (probe.kind, specs, body, *(getattr(probe.options, name) for name in KEPT))
+
+
+def parse_speed(value: object) -> float:
+    """Return how many times faster than recorded; None and ``full`` do not wait.
+
+    Raises ValueError.
+    """
+    if value is None or value == "full":
+        return math.inf
+    try:
+        speed = float(str(value).removesuffix("x"))
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise ValueError("1 is as fast as recorded, 10 ten times that, full does not wait")
+    return speed
+
+
+class Replay:
+    """A recording, or a folder of them, that answers the cells they were made by.
+
+    Of several of the same cell each is played in its turn, in the order of their making.
+    ``speed`` is 1 for as fast as it was, 10 for ten times that; the default does not wait.
+    Raises TargetError, RecordingError.
+    """
+
+    name = "replay"
+
+    def __init__(self, path: str = FOLDER, speed: float = math.inf) -> None:
+        self.path = Path(path).expanduser()
+        self.speed = speed
+        self.alive = True
+        self.pasts = _pasts(self.path)
+        self._by_key: dict[Key, list[Path]] = {}
+        self._turns: dict[Key, int] = {}
+        for file, past in self.pasts.items():
+            self._by_key.setdefault(key_of(past.plan.probe), []).append(file)
+        self._agent = Agent(self)
+
+    def prepared(self, asked: Probe) -> tuple[Plan, Artifact]:
+        """Return plan and artifact of the recording of a cell. Raises TargetError."""
+        key = key_of(asked)
+        files = self._by_key.get(key)
+        if files is None:
+            raise self._unknown(asked)
+        turn = self._turns.get(key, 0)
+        if not asked.options.dry_run:
+            self._turns[key] = turn + 1
+        file = files[turn % len(files)]
+        past = self.pasts[file]
+        left_out = tuple(LeftOut(each.name, each.why) for each in past.left_out)
+        plan = replace(past.plan, probe=asked, left_out=left_out)
+        source = replace(past.source, left_out=())
+        return plan, Artifact(source, str(file).encode(), past.compiler, 0.0, past.digest)
+
+    def _unknown(self, asked: Probe) -> TargetError:
+        places = " ".join(spec.text for spec in asked.specs)
+        known = [_shown(past.plan.probe) for past in self.pasts.values()]
+        near = [each for past, each in zip(self.pasts.values(), known, strict=True)
+                if {spec.text for spec in past.plan.probe.specs}
+                & {spec.text for spec in asked.specs}]  # fmt: skip
+        shown = list(dict.fromkeys(near + known))
+        more = f", and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
+        hint = "a cell is found by its places, body, command and filters, all as they were recorded"
+        return TargetError(
+            f"no recording of {asked.kind} {places} as this cell has it; there is "
+            f"{'; '.join(shown[:NAMED])}{more}",
+            hint=f"{hint}\n%kp target sandbox runs it on a real kernel",
+        )
+
+    def open_agent(self) -> Agent:
+        """Return the channel to the agent."""
+        return self._agent
+
+    def kernel_btf(self) -> None:
+        """Return None: there is no kernel."""
+
+    def last_words(self) -> str:
+        """Return nothing: those of a recorded run come with it."""
+        return ""
+
+    def close(self) -> None:
+        """End every run."""
+        self.alive = False
+        self._agent.close()
+
+
+def _shown(probe: Probe) -> str:
+    """Return a recorded cell in few words."""
+    parts = [probe.kind, *(spec.text for spec in probe.specs)]
+    if probe.body is not None:
+        body = " ".join(probe.body.split())
+        parts.append(f"{{{body if len(body) <= 50 else body[:49] + '…'}}}")
+    if probe.options.command is not None:
+        parts.append(f"--while {probe.options.command!r}")
+    return " ".join(parts)
+
+
+def _pasts(path: Path) -> dict[Path, Past]:
+    """Return what each file of ``path`` is a recording of, in the order of their making."""
+    if not path.exists():
+        raise TargetError(f"no recording at {str(path)!r}",
+                          hint="replay:FILE or replay:FOLDER is what run.save wrote")  # fmt: skip
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise TargetError(f"no recording (*.parquet) in {str(path)!r}")
+    pasts = {file: recorded.read(file)[0] for file in files}
+    return dict(sorted(pasts.items(), key=lambda item: item[1].started))
+
+
+class Agent:
+    """The other end of the wire: answers requests, and plays recordings."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self._reader = wire.Reader()
+        self._out: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._players: dict[int, Player] = {}
+        self._words: dict[str, Callable[[wire.Frame, dict[str, Any], bytes], None]] = {
+            "ping": lambda frame, asked, blob: self._reply(frame, asked, {}),
+            "start": self._start,
+            "stop": self._stop,
+            "aggregates": self._aggregates,
+        }
+        first = next(iter(replay.pasts.values()))
+        self.say(wire.HELLO, 0, wire.pack_json({
+            "protocol": wire.PROTOCOL, "release": first.plan.release, "rows": "arrow",
+            "cpus": first.plan.cpus, "machine": "", "libbpf": None, "no_kernel": NO_KERNEL,
+        }))  # fmt: skip
+
+    def send(self, data: bytes) -> None:
+        """Take requests."""
+        for frame in self._reader.feed(data):
+            asked, blob = wire.unpack(frame.payload)
+            self._words.get(str(asked.get("do")), self._refuse)(frame, asked, blob)
+
+    def receive(self) -> bytes:
+        """Return the next frame, ``b""`` at the end."""
+        return self._out.get()
+
+    def close(self) -> None:
+        """End every run at once."""
+        for player in self._players.values():
+            player.leave()
+        self._out.put(b"")
+
+    def say(self, type_: int, run: int, payload: bytes) -> None:
+        """Send a frame."""
+        self._out.put(wire.encode(type_, run, payload))
+
+    def _reply(
+        self, frame: wire.Frame, asked: dict[str, Any], ok: dict[str, Any], blob: bytes = b""
+    ) -> None:
+        self.say(wire.REPLY, frame.run, wire.pack({"id": asked["id"], "ok": ok}, blob))
+
+    def _refuse(self, frame: wire.Frame, asked: dict[str, Any], blob: bytes) -> None:
+        error = {"kind": "os", "message": NO_KERNEL}
+        self.say(wire.REPLY, frame.run, wire.pack({"id": asked["id"], "error": error}))
+
+    def _start(self, frame: wire.Frame, asked: dict[str, Any], blob: bytes) -> None:
+        file = Path(blob.decode())
+        try:
+            past, rows = recorded.read(file if file in self._replay.pasts else Path())
+        except RecordingError as error:
+            told = {"kind": "request", "message": error.message}
+            self.say(wire.REPLY, frame.run, wire.pack({"id": asked["id"], "error": told}))
+            return
+        player = self._players[frame.run] = Player(
+            past, rows, self._replay.speed, lambda type_, payload: self.say(
+                type_, frame.run, payload))  # fmt: skip
+        self._reply(frame, asked, {
+            "attached": past.info.get("attached", []),
+            "addresses": past.info.get("addresses", {}),
+        })
+        threading.Thread(target=player.play, name="kpmagic replay", daemon=True).start()
+
+    def _stop(self, frame: wire.Frame, asked: dict[str, Any], blob: bytes) -> None:
+        self._reply(frame, asked, {})
+        if frame.run in self._players:
+            self._players[frame.run].stop(str(asked.get("reason", "user")))
+
+    def _aggregates(self, frame: wire.Frame, asked: dict[str, Any], blob: bytes) -> None:
+        past = self._players[frame.run].past
+        self._reply(frame, asked, {"maps": [vars(part) for part in past.outcome.maps]}, past.maps)
