@@ -2,6 +2,7 @@
 # make setup    everything kpmagic needs: distribution packages (with sudo when not root) and .venv
 # make demo     run the first lesson in the sandbox and print what it shows
 # make test     all tests; test-unit: those without a kernel; test-kernel: those in the sandbox
+# make test-browser  JupyterLab in a headless Chromium, which it installs; screenshots in build/
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
 # make bench    measure, in the sandbox: a table of figures with their spread
@@ -13,7 +14,7 @@ KERNEL ?= 6.1
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo test test-unit test-kernel check lock bench clean
+.PHONY: help setup demo test test-unit test-kernel test-browser check lock bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,13 +29,17 @@ demo: setup
 	$(PY) notebooks/execute.py $(NOTEBOOK)
 
 test: setup
-	$(PYTEST) tests
+	$(PYTEST) tests --ignore=tests/browser
 
 test-unit: setup
 	$(PYTEST) tests/unit
 
 test-kernel: setup
 	$(PYTEST) tests/kernel $(KERNELS:%=--kernel %)
+
+test-browser: setup
+	@.ci/browser
+	$(PYTEST) tests/browser
 
 check: setup
 	$(PY) -m ruff check .

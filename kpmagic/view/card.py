@@ -93,18 +93,6 @@ class Card:
 
         return ProbePanel(lambda: [run])
 
-    def live(self, run: Run, kind: str | None) -> Any:
-        """Return a widget; see Shown.live."""
-        from .live_plot import LivePlot
-
-        return LivePlot(run, kind)
-
-    def panel(self, run: Run) -> Any:
-        """Return a widget; see Shown.panel."""
-        from .panel import ProbePanel
-
-        return ProbePanel(lambda: [run])
-
 
 CARD = Card()
 

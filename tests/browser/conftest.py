@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""JupyterLab in a headless Chromium: one server and one browser for all tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api")
+Page, Locator = playwright.Page, playwright.Locator
+playwright.expect.set_options(timeout=60_000)
+
+NUMBERED = re.compile(r"\[\d+\]:")
+PATIENCE = 120_000  # ms: a guest boots under emulation
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+
+class Lab:
+    """A JupyterLab server over an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "notebooks"
+        self.folder.mkdir()
+        self._settings(folder / "settings")
+        own = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime",
+               "JUPYTER_DATA_DIR": "data", "IPYTHONDIR": "ipython"}  # fmt: skip
+        paths = {name: str(folder / where) for name, where in own.items()}
+        self.runtime = folder / "runtime"
+        command = [
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
+            "--ServerApp.token=", f"--ServerApp.root_dir={self.folder}",
+            "--LabApp.extension_manager=readonly",
+        ]  # fmt: skip
+        with (folder / "server.log").open("wb") as log:
+            self.server = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                env=os.environ | paths | {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")},
+            )  # fmt: skip
+        self.url = self._wait_for_url()
+
+    def _settings(self, folder: Path) -> None:
+        for name, values in SETTINGS.items():
+            file = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values))
+
+    def _wait_for_url(self) -> str:
+        for _ in range(600):
+            for file in self.runtime.glob("jpserver-*.json"):
+                with contextlib.suppress(json.JSONDecodeError):  # half written
+                    return str(json.loads(file.read_text())["url"])
+            assert self.server.poll() is None, "the server has ended: see server.log"
+            time.sleep(0.1)
+        raise AssertionError("the server did not start within a minute")
+
+    def close(self) -> None:
+        self.server.terminate()
+        self.server.wait(30)
+
+
+class Notebook:
+    """A notebook in the browser; cells are counted from 0."""
+
+    def __init__(self, page: Page, lab: Lab, name: str, cells: tuple[str, ...]) -> None:
+        self.page = page
+        self.file = lab.folder / f"{name}.ipynb"
+        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+        made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(made, self.file)
+        page.goto(f"{lab.url}lab/tree/{self.file.name}?reset")
+        page.locator(".jp-Notebook .jp-CodeCell").nth(len(cells) - 1).wait_for(timeout=PATIENCE)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(
+            timeout=PATIENCE)  # fmt: skip
+
+    def cell(self, number: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+
+    def start(self, number: int) -> Locator:
+        """Run a cell and do not wait; return its output."""
+        before = self.prompt(number).inner_text()
+        for _ in range(10):  # JupyterLab drops what is run before its session is there
+            self.cell(number).locator(".cm-content").click()
+            self.page.keyboard.press("Control+Enter")
+            with contextlib.suppress(AssertionError):
+                playwright.expect(self.prompt(number)).not_to_have_text(before, timeout=3000)
+                break
+        return self.output(number)
+
+    def prompt(self, number: int) -> Locator:
+        return self.cell(number).locator(".jp-InputArea-prompt")
+
+    def run(self, number: int) -> Locator:
+        """Run a cell and wait until it has ended; return its output."""
+        output = self.start(number)
+        playwright.expect(self.prompt(number)).to_have_text(NUMBERED, timeout=PATIENCE)
+        return output
+
+    def output(self, number: int) -> Locator:
+        return self.cell(number).locator(".jp-OutputArea")
+
+    def type(self, number: int, text: str) -> None:
+        """Put ``text`` in place of a cell's, by keyboard."""
+        self.cell(number).locator(".cm-content").click()
+        self.page.keyboard.press("Control+a")
+        self.page.keyboard.insert_text(text)
+
+    def save(self) -> Any:
+        """Save the notebook and return what is in its file."""
+        before = self.file.stat().st_mtime_ns
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Control+s")
+        for _ in range(100):
+            if self.file.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.1)
+        return nbformat.read(self.file, as_version=4)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A running JupyterLab."""
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    yield lab
+    lab.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    names = ("chromium", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    assert program, "these tests need Chromium: apt-get install chromium"
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def shots(request: pytest.FixtureRequest) -> Path:
+    """Where screenshots go: kept, to be looked at."""
+    folder = request.config.rootpath / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Page]:
+    """A fresh page."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Open a notebook of these cells; its kernel ends with the test."""
+    opened: list[Notebook] = []
+
+    def open_(*cells: str) -> Notebook:
+        opened.append(Notebook(page, lab, request.node.name, cells))
+        return opened[-1]
+
+    yield open_
+    page.evaluate("""async () => {
+        const answer = await fetch('/api/sessions');
+        for (const session of await answer.json())
+            await fetch('/api/sessions/' + session.id, {method: 'DELETE', headers:
+                {'X-XSRFToken': (document.cookie.match(/_xsrf=([^;]*)/) || [])[1]}});
+    }""")
