@@ -210,7 +210,8 @@ class Plan:
 class Source:
     """Generated source: path → text, and what its records look like.
 
-    ``left_out`` are functions of a wildcard that the body does not fit.
+    ``left_out`` are functions of a wildcard that the body does not fit. ``module`` is the name of
+    the kernel module that it is built into, empty for a BPF object.
     """
 
     files: Mapping[str, str]
@@ -221,6 +222,7 @@ class Source:
     programs: tuple[Program, ...]
     entries: str = ""
     left_out: tuple[LeftOut, ...] = ()
+    module: str = ""
 
     @property
     def text(self) -> str:
