@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+PATIENCE = 60
 ARCHIVE = "/run/kpmagic/agent.pyz"
 sys.path.insert(0, ARCHIVE)
 from kpmagic.agent import wire  # noqa: E402
@@ -49,7 +50,7 @@ if sys.argv[2] == "hang up":
     agent.stdin.close()
 else:
     agent.send_signal(getattr(signal, sys.argv[2]))
-while left(agent.pid) and time.monotonic() - began < 5:
+while left(agent.pid) and time.monotonic() - began < PATIENCE:
     time.sleep(0.01)
 print("left" if left(agent.pid) else "gone", time.monotonic() - began)
 agent.wait()
