@@ -12,7 +12,9 @@ from .errors import TargetError
 from .view.table import grouped
 
 # kernels are a download, and the precompiled headers are open in every compiler that runs
-REMOVED = ("facts/*", "console/*", "headers/*/objects", "modules/*", "machines/[!.]*")
+REMOVED = (
+    "facts/*", "console/*", "headers/*/objects", "modules/*", "machines/[!.]*", "machines/.saving-*",
+)  # fmt: skip
 
 
 def clean_cache() -> str:

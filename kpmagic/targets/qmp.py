@@ -22,7 +22,7 @@ class Monitor:
         self._socket = end
         self._socket.settimeout(PATIENCE)
         self._rest = b""
-        self._greeted = False
+        self._number = 0
 
     def do(self, command: str, **arguments: Any) -> Any:
         """Have a command done; return what it returns."""
@@ -45,17 +45,20 @@ class Monitor:
         self._socket.close()
 
     def _do(self, command: str, arguments: dict[str, Any], fds: list[int]) -> Any:
-        if not self._greeted:
-            self._greeted = True
+        self._number += 1
+        if self._number == 1:
             self._next()
             self.do("qmp_capabilities")
-        message = {"execute": command, "arguments": arguments}
+        number = self._number
+        message = {"execute": command, "arguments": arguments, "id": number}
         try:
             socket.send_fds(self._socket, [json.dumps(message).encode() + b"\n"], fds)
         except OSError as error:
             raise MonitorError(f"{command}: {error}") from None
         while True:
             answer = self._next()
+            if answer.get("id") != number:
+                continue  # an event, or what was not waited for any more
             if "return" in answer:
                 return answer["return"]
             if "error" in answer:

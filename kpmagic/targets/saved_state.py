@@ -27,7 +27,7 @@ from kpmagic.targets.qmp import Monitor, MonitorError
 
 RAM, DEVICE, COMPLETE = "ram", "device", "complete.json"
 DRAFT = ".saving-"
-KEEP = 4  # machines, 120 MB each
+KEEP = 6  # machines, some 100 MB each
 LEAST_FREE = 1 << 30  # bytes on the disk
 DISTRUST_SECONDS = 3600.0
 PIECE = 64 << 10
