@@ -8,14 +8,20 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from . import cache
+from .analyse import analyse
+from .backends.bpf import CELL
+from .backends.kmod import NAME, Kmod
 from .compiler import kbuild
+from .compiler.client import Compiler
 from .compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
+from .compiler.toolchain import bpf_directory
 from .errors import BuildError, Place, TargetError
-from .model import Artifact, Source
+from .model import Artifact, Plan, Source
 from .modules import Module
 
 if TYPE_CHECKING:
@@ -71,12 +77,33 @@ def build_module(module: Module, folder: Path) -> tuple[Artifact, list[str]]:
     return build(source_of(module), module.name, folder, main, cell)
 
 
+def build_probe(plan: Plan, compiler: Compiler, folder: Path) -> Artifact:
+    """Return a probe as a module. Raises CellError, BuildError, MissingDependency."""
+    types = compiler.headers.directory
+    source = Kmod(bpf_directory(), types).render(analyse(plan, compiler))
+    probe = plan.probe
+
+    def cell(line: int, column: int) -> Place | None:
+        lines = (probe.body or "").split("\n")
+        number = line - probe.body_line
+        text = lines[number] if 0 <= number < len(lines) else ""
+        return Place(line, 0, text.replace("\t", " "), probe.cell)
+
+    return build(source, NAME, folder, CELL, cell, [types])[0]
+
+
 def build(
-    source: Source, name: str, folder: Path, file: str, cell: Cell
+    source: Source,
+    name: str,
+    folder: Path,
+    file: str,
+    cell: Cell,
+    readable: Sequence[Path] = (),
 ) -> tuple[Artifact, list[str]]:
     """Return ``source`` as the module ``name``, and what gcc warned of in ``file``.
 
-    ``file`` is what diagnostics call the user's text, and ``cell`` where its lines stand.
+    ``readable`` are folders that the compiler needs besides those of the headers. ``file`` is what
+    diagnostics call the user's text, and ``cell`` where its lines stand.
     Raises BuildError, MissingDependency.
     """
     tools = kbuild.kbuild_in(folder)
@@ -87,7 +114,7 @@ def build(
     seconds = 0.0
     if found is None:
         try:
-            built = kbuild.build(tools, name, source.files, [])
+            built = kbuild.build(tools, name, source.files, list(readable))
         except KbuildFailed as failure:
             raise _at_the_cell(failure, file, cell, source) from None
         found = built.object, _warnings(built.log, file, cell)

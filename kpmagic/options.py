@@ -189,7 +189,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("", "defines", "a C define; VALUE may be $python_name (int or str)",
            "NAME=VALUE", text, short="-D", keyword="defines"),
     Option("--backend", "backend", "how the handler reaches the kernel (default bpf)",
-           "bpf", one_of("bpf", later=("kmod", "bcc")), keyword="backend"),
+           "bpf|kmod", one_of("bpf", "kmod", later=("bcc",)), keyword="backend"),
     Option("--target", "target", "for this cell only", "NAME", text),
     Option("--buffer", "buffer", "the kernel's ring buffer (default 8M)",
            "SIZE", size, keyword="buffer"),

@@ -54,6 +54,8 @@ class Start(NamedTuple):
     for_ns: int | None
     entries: str | None
     aggregates: tuple[str, ...]
+    module: str = ""
+    key_sizes: tuple[int, ...] = ()
 
     @property
     def stride(self) -> int:
@@ -107,6 +109,8 @@ def start(message: dict[str, Any], blob: bytes) -> Start:
         for_ns=number(message, "for_ns", 0, U64, -1),
         entries=text(message, "entries", needed=False),
         aggregates=_names(message, "aggregates"),
+        module=text(message, "module", needed=False) or "",
+        key_sizes=_sizes(message, "key_sizes"),
     )
     _check(asked)
     return asked._replace(
@@ -120,6 +124,8 @@ def _check(asked: Start) -> None:
         raise Refused("request", "'programs' is empty")
     if asked.buffer & (asked.buffer - 1):
         raise Refused("request", "'buffer' must be a power of two")
+    if asked.module and len(asked.key_sizes) != len(asked.aggregates):
+        raise Refused("request", "'key_sizes' must be one for each of 'aggregates'")
     if asked.follow and asked.command is None:
         raise Refused("request", "'follow' needs a 'command'")
 
@@ -136,6 +142,13 @@ def _names(message: dict[str, Any], name: str) -> tuple[str, ...]:
     if not all(isinstance(item, str) for item in names):
         raise Refused("request", f"'{name}' must be a list of names")
     return tuple(names)
+
+
+def _sizes(message: dict[str, Any], name: str) -> tuple[int, ...]:
+    sizes = _list(message, name) if message.get(name) is not None else []
+    if not all(isinstance(item, int) and 8 <= item <= MAX_RECORD for item in sizes):
+        raise Refused("request", f"'{name}' must be a list of sizes")
+    return tuple(sizes)
 
 
 def _program(item: Any) -> Program:

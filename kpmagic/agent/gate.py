@@ -20,9 +20,9 @@ def gate_size(cpus: int) -> int:
 class Gate:
     """Nothing is recorded or counted while it is shut."""
 
-    def __init__(self, fd: int, cpus: int) -> None:
+    def __init__(self, fd: int, cpus: int, offset: int = 0) -> None:
         size = -(-gate_size(cpus) // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._memory = mmap.mmap(fd, size)
+        self._memory = mmap.mmap(fd, size, offset=offset)
         self._words = memoryview(self._memory).cast("Q")
         self._end = FIRST + cpus * STEP
 

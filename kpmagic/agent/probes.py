@@ -65,7 +65,7 @@ class Probes:
     def _load(self, cgroup: int, log_level: int) -> Object:
         object_ = Object(self._asked.object)
         try:
-            object_.map(CONFIG_MAP).set_first_bytes(_config(self._asked, cgroup))
+            object_.map(CONFIG_MAP).set_first_bytes(config(self._asked, cgroup))
             object_.map(RING_MAP).resize(self._asked.buffer)
             self._check_maps(object_)
             object_.load(log_level)
@@ -149,7 +149,8 @@ def check_switches() -> None:
             raise Refused("attach", message)
 
 
-def _config(asked: Start, cgroup: int) -> bytes:
+def config(asked: Start, cgroup: int) -> bytes:
+    """Return the wire's CONFIG of a run."""
     config = asked.config
     return wire.CONFIG.pack(
         cgroup,

@@ -17,6 +17,7 @@ from kpmagic.agent.arguments import Start
 from kpmagic.agent.balance import cut, settle
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_output
+from kpmagic.agent.kmodprobes import ModuleProbes
 from kpmagic.agent.probes import Probes
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import RingError
@@ -61,7 +62,7 @@ class Session:
     def _plant(self) -> None:
         cgroup = self._workload.cgroup.id if self._workload and self._asked.follow else 0
         began = time.monotonic_ns()
-        self._probes = Probes(self._asked, cgroup)
+        self._probes = self._load(cgroup)
         loaded = time.monotonic_ns()
         try:
             planted = self._probes.attach()
@@ -73,6 +74,11 @@ class Session:
             "load_ns": loaded - began,
             "attach_ns": time.monotonic_ns() - loaded,
         }
+
+    def _load(self, cgroup: int) -> Probes | ModuleProbes:
+        if self._asked.module:
+            return ModuleProbes(self._asked, cgroup, self.number)
+        return Probes(self._asked, cgroup)
 
     def go(self) -> None:
         """Open the gate and let the command go."""

@@ -148,7 +148,7 @@ def _make(kbuild: Kbuild, work: Path, readable: list[Path]) -> tuple[int, str]:
     command = [
         sys.executable, "-I", "-m", "kpmagic.compiler.kbuild_worker",
         str(work), *READABLE, *map(str, [kbuild.folder.parents[2], *readable]), "--",
-        make, "-s", "-C", str(kbuild.folder), f"M={work}", *kbuild.settings, "modules",
+        make, "-s", "-j2", "-C", str(kbuild.folder), f"M={work}", *kbuild.settings, "modules",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

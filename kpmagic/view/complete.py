@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import KpmagicError
 from ..kernel.btf_types import Kind
 from ..model import Function, Options, Probe
-from ..options import BY_FLAG, OPTIONS
+from ..options import BY_FLAG, OPTIONS, is_of
 from ..resolve import resolve
 from ..syntax import parse_spec
 from .complete_body import Scope, at_end, tag_at_end
@@ -77,7 +77,8 @@ def in_line(text: str, known: Known) -> Offer:
     if fragment.startswith("-"):
         given = {BY_FLAG[word].field for word in words if word in BY_FLAG}
         left = [option.flag or option.short for option in OPTIONS
-                if option.field not in given or option.field == "defines"]  # fmt: skip
+                if is_of(option, "kprobe")
+                and (option.field not in given or option.field == "defines")]  # fmt: skip
         return offer(fragment, left, "keyword")
     return functions(fragment, known)
 

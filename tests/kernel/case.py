@@ -8,9 +8,10 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WORDS = ("NAME", "PROBE", "BODY", "EXPECT", "ERROR", "REQUIRES", "ONLY")
-ONCE = ("NAME", "PROBE", "BODY", "ERROR", "REQUIRES", "ONLY")
+WORDS = ("NAME", "PROBE", "BODY", "EXPECT", "ERROR", "REQUIRES", "ONLY", "BACKEND")
+ONCE = ("NAME", "PROBE", "BODY", "ERROR", "REQUIRES", "ONLY", "BACKEND")
 WAYS = ("function", "magic")
+BACKENDS = ("bpf", "kmod")
 MAGIC = re.compile(r"(%%|%)(kprobe|kretprobe)\s+(.*)")
 REQUIREMENT = re.compile(r"kernel\s*(>=|<|==)\s*(\d+)\.(\d+)")
 
@@ -28,6 +29,7 @@ class Case:
     error: tuple[str, str] | None = None
     requires: str = ""
     ways: tuple[str, ...] = WAYS
+    backends: tuple[str, ...] = BACKENDS
 
     @property
     def cell(self) -> str:
@@ -117,6 +119,7 @@ def _case(paragraph: Paragraph) -> Case:
         error=(name, message.strip()) if name else None,
         requires=paragraph.one("REQUIRES"),
         ways=_ways(paragraph),
+        backends=_backends(paragraph),
     )
 
 
@@ -125,6 +128,16 @@ def _ways(paragraph: Paragraph) -> tuple[str, ...]:
     if only and only not in WAYS:
         raise ValueError(f"{paragraph.at}: ONLY is one of {', '.join(WAYS)}")
     return (only,) if only else WAYS
+
+
+def _backends(paragraph: Paragraph) -> tuple[str, ...]:
+    """What must fail fails before a backend is asked, or by its own rules."""
+    only = paragraph.one("BACKEND")
+    if only and only not in BACKENDS:
+        raise ValueError(f"{paragraph.at}: BACKEND is one of {', '.join(BACKENDS)}")
+    if only:
+        return (only,)
+    return BACKENDS[:1] if "ERROR" in paragraph.said else BACKENDS
 
 
 def words(line: str) -> list[str]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Every paragraph of every ``*.case`` file, as a function and as a magic."""
+"""Every paragraph of every ``*.case`` file, as a function and as a magic, and as a module."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,23 @@ def scope(run: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("each", "way"),
-    [pytest.param(each, way, id=f"{each.name}-as-{way}") for each in CASES for way in each.ways],
-)
+    [pytest.param(each, way, id=f"{each.name}-as-{way}")
+     for each in CASES if "bpf" in each.backends for way in each.ways],
+)  # fmt: skip
 def test_case(each: case.Case, way: str, sandbox: Connection) -> None:
+    check(each, way, sandbox)
+
+
+@pytest.mark.parametrize(
+    "each", [pytest.param(each, id=each.name) for each in CASES if "kmod" in each.backends]
+)
+def test_case_as_module(each: case.Case, sandbox: Connection) -> None:
+    line = each.line if "--backend" in each.line else f"{each.line} --backend kmod"
+    check(replace(each, line=line), each.ways[0], sandbox)
+
+
+def check(each: case.Case, way: str, sandbox: Connection) -> None:
+    """Run a case, and see that it shows what it says."""
     if not each.fits(sandbox.release):
         pytest.skip(f"{each.at} is for {each.requires}, this is {sandbox.release}")
     if each.error is not None:

@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from kpmagic.errors import SymbolError
 from kpmagic.kernel.btf import Btf
-from kpmagic.options import OPTIONS
+from kpmagic.options import OPTIONS, is_of
 from kpmagic.view.complete import Known, Offer, complete, values_of
 from kpmagic.view.complete_names import Names
 
@@ -116,9 +116,10 @@ def test_without_a_target_there_are_options_only() -> None:
 
 def test_every_option_is_offered(known: Known) -> None:
     words = offered("%%kprobe vfs_read -|", known).words
-    assert set(words) == {option.flag or option.short for option in OPTIONS}
+    of_probes = [option for option in OPTIONS if is_of(option, "kprobe")]
+    assert set(words) == {option.flag or option.short for option in of_probes}
     assert "-D" in offered("%%kprobe vfs_read -D A=1 -|", known).words
-    assert values_of("--backend") == ["bpf"]
+    assert values_of("--backend") == ["bpf", "kmod"]
 
 
 @given(st.lists(st.text(st.sampled_from("ab_1"), min_size=1, max_size=5), max_size=40),
