@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ class Journal:
         self.close = weakref.finalize(self, os.close, self.fd)
         self.path = path
         self.size = 0
+        self._lock = threading.Lock()  # the start's description comes while rows do
         try:
             self._write(MAGIC)
         except BaseException:
@@ -50,7 +52,8 @@ class Journal:
     def append(self, type_: int, payload: bytes) -> None:
         """Write one frame, or nothing of it. Raises OSError."""
         frame = wire.encode(type_, 0, payload)
-        self._write(frame + zlib.crc32(frame).to_bytes(CRC, "little"))
+        with self._lock:
+            self._write(frame + zlib.crc32(frame).to_bytes(CRC, "little"))
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)

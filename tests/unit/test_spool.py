@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from far_end import FarEnd, a_run, started, stopped
 import kpmagic
 from kpmagic.connection import Connection
 from kpmagic.errors import RecordingError, TargetError
+from kpmagic.journal import Journal, read
 from kpmagic.parquet import MAGIC
 from kpmagic.view.card import CARD
 
@@ -188,6 +190,7 @@ def test_a_journal_is_read_to_its_last_whole_frame(far: Any, tmp_path: Path, mis
 def test_an_interpreter_that_ends_leaves_a_whole_recording(tmp_path: Path) -> None:
     script = f"""
 import sys
+import threading
 sys.path[:0] = {[p for p in sys.path if p]!r}
 from far_end import FarEnd, a_run, started, stopped
 from kpmagic.connection import Connection
@@ -200,3 +203,15 @@ while run.stats.rows < 3: pass
     loaded = kpmagic.load(tmp_path / "x")
     assert loaded.df()["n"].tolist() == [1, 2, 3]
     assert loaded.stopped_by == "user"
+
+
+def test_frames_of_two_threads_stand_one_behind_the_other(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "x")
+    threads = [threading.Thread(target=lambda: [journal.append(3, b"x" * 99) for _ in range(500)])
+               for _ in range(4)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(read(journal.fd, journal.size)) == [(3, b"x" * 99)] * 2000
+    journal.discard()
