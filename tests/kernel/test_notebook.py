@@ -135,23 +135,29 @@ def of_type(messages: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]
     return [each["content"] for each in messages if each["header"]["msg_type"] in kinds]
 
 
+def cards(messages: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
+    """Return cards alone: above a running one there is a Stop button, a display of its own."""
+    shown = of_type(messages, *kinds)
+    return [each for each in shown if each["data"].get("text/plain", "").startswith("■")]
+
+
 def test_a_probe_runs_in_the_background_and_its_card_lives(
     interactive: BlockingKernelClient,
 ) -> None:
     began = time.monotonic()
-    (card,) = of_type(run(interactive, "%%kprobe vfs_read -D N=1\nemit(count);"), "display_data")
+    (card,) = cards(run(interactive, "%%kprobe vfs_read -D N=1\nemit(count);"), "display_data")
     assert time.monotonic() - began < 10
     assert "running" in card["data"]["text/plain"]
     display = card["transient"]["display_id"]
     loop = "for i in 1 2 3 4 5 6; do cat /etc/hostname; sleep 0.2; done"
     messages = run(interactive, f"%kp run {loop}\nimport time; time.sleep(1)")
-    updates = of_type(messages, "update_display_data")
+    updates = cards(messages, "update_display_data")
     assert updates
     assert {each["transient"]["display_id"] for each in updates} == {display}
     assert len(updates) < 4 * 10
     assert of_type(messages, "stream")[0]["text"].strip()
     messages = run(interactive, "%kp stop all\nimport time; time.sleep(0.6)")
-    assert "stopped (user)" in of_type(messages, "update_display_data")[-1]["data"]["text/plain"]
+    assert "stopped (user)" in cards(messages, "update_display_data")[-1]["data"]["text/plain"]
 
 
 def test_an_interrupt_keeps_the_data_and_ends_the_workload(
@@ -165,7 +171,7 @@ def test_an_interrupt_keeps_the_data_and_ends_the_workload(
     messages = run(interactive, "%%kprobe vfs_read --while 'while :; do cat /etc/hostname; done' "
                                 "--follow\nemit(count);", interrupt)  # fmt: skip
     assert time.monotonic() - began < 8
-    last = of_type(messages, "display_data", "update_display_data")[-1]["data"]["text/plain"]
+    last = cards(messages, "display_data", "update_display_data")[-1]["data"]["text/plain"]
     assert "stopped (interrupt)" in last
     assert not of_type(messages, "error")
     messages = run(interactive, "r = _\nprint(len(r.df()) > 0, r.stats.balanced)\n"
