@@ -147,6 +147,8 @@ class Sandbox:
         finally:
             saved.close()
         self.start_note = f"the saved machine did not come up, so a fresh one was booted: {why}"
+        if self._progress is not None:
+            self._progress(self.start_note)
         saved_state.distrust(name)
         self.close()
         return False
