@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from . import cache
 from .connection import Connection
@@ -12,24 +13,36 @@ from .errors import TargetError
 from .view.table import grouped
 
 # kernels are a download, and the precompiled headers are open in every compiler that runs
-REMOVED = (
-    "facts/*", "console/*", "headers/*/objects", "modules/*", "machines/[!.]*", "machines/.saving-*",
-)  # fmt: skip
+REMOVED: dict[str, tuple[str, ...]] = {
+    "kernel facts": ("facts/*",),
+    "console logs": ("console/*",),
+    "compiled probes and modules": ("headers/*/objects", "modules/*"),
+    "saved machines": ("machines/[!.]*", "machines/.saving-*"),
+}
 
 
-def clean_cache() -> str:
-    """Remove what was compiled, saved or logged, and kernel facts; return a sentence about it."""
-    freed = 0
+def clean_cache() -> Iterator[str]:
+    """Remove what was compiled, saved or logged, and kernel facts; yield a line about each."""
     home = cache.directory()
-    for path in [found for pattern in REMOVED for found in home.glob(pattern)]:
-        if path.is_dir() and not path.is_symlink():
-            # a saved machine's memory is mostly holes
-            freed += sum(512 * each.stat().st_blocks for each in path.rglob("*") if each.is_file())
-            shutil.rmtree(path)
-        else:
-            freed += path.lstat().st_size
-            path.unlink()
-    return f"freed {grouped(freed >> 10)} KB in {home}; fetched kernels stay"
+    freed = 0
+    for what, patterns in REMOVED.items():
+        sizes = [_remove(path) for pattern in patterns for path in sorted(home.glob(pattern))]
+        freed += sum(sizes)
+        if sizes:
+            yield f"removed {what}: {len(sizes)}, {grouped(sum(sizes) >> 10)} KB"
+    yield f"freed {grouped(freed >> 10)} KB in {home}; fetched kernels stay"
+
+
+def _remove(path: Path) -> int:
+    """Remove a file or folder; return the bytes it took."""
+    if not path.is_dir() or path.is_symlink():
+        size = path.lstat().st_size
+        path.unlink()
+        return size
+    # a saved machine's memory is mostly holes
+    size = sum(512 * each.stat().st_blocks for each in path.rglob("*") if each.is_file())
+    shutil.rmtree(path)
+    return size
 
 
 def clean_targets(connections: Iterable[Connection]) -> Iterator[str]:

@@ -208,13 +208,19 @@ def doctor(words: list[str]) -> None:
 
 
 def clean_up(words: list[str]) -> None:
-    """End everything, also what was left on the targets; drop what the cache makes again at once."""
+    """End everything, also what was left on targets; drop what the cache makes again at once."""
     from .cleaning import clean_cache, clean_targets
 
     for line in clean_targets(session.connections):
         print(clean(line))
+    for each in session.runs():
+        if each.state == "running":
+            print(f"stopped {clean(each.name)} on {each.connection.name}")
+    for connection in session.connections:
+        print(f"ended {connection.name}")
     session.close()
-    print(clean_cache())
+    for line in clean_cache():
+        print(line)
 
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (

@@ -33,16 +33,21 @@ def duration(value: object) -> int:
 
 
 def size(value: object) -> int:
-    """Return bytes of ``64K`` or ``8M``, rounded up to a power of two and at least a page.
-
-    The kernel takes nothing else for a ring buffer. Raises ValueError.
-    """
+    """Return bytes of ``64K`` or ``8M``. Raises ValueError."""
     match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", str(value), re.IGNORECASE)
     if match is None:
         raise ValueError("a size is a number and a unit: 64K, 8M")
     wanted = int(match[1]) * SIZES[match[2].upper()]
     if not 0 < wanted <= LARGEST_BUFFER:
         raise ValueError("a ring buffer has 4K to 1G")
+    return wanted
+
+
+def ring_size(wanted: int) -> int:
+    """Return the size a ring buffer gets: a power of two and at least a page, or more of either.
+
+    The kernel takes nothing else (kernel/bpf/ringbuf.c: ringbuf_map_alloc).
+    """
     return max(PAGE, 1 << (wanted - 1).bit_length())
 
 

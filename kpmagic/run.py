@@ -258,7 +258,7 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
             "comm": chosen.comm,
         },
         "record": source.record_size,
-        "buffer": chosen.buffer,
+        "buffer": options.ring_size(chosen.buffer),
         "follow": chosen.follow,
         "command": chosen.command,
         "max_ns": chosen.max_time,

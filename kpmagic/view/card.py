@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KpmagicError
-from ..options import show_size
+from ..options import ring_size, show_size
 from ..run import Run
 from ..stats import Stats
 from .clean import clean, clean_lines, escape
 from .places import place_notes
-from .table import Table, of_frame, of_histogram
+from .table import Table, grouped, of_frame, of_histogram
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,12 +104,20 @@ def _lines(text: str) -> str:
 def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
     """Return what the card of ``run`` says now; tables where --show is one of ``tables_for``."""
     head = clean(head_line(run))
-    notes = tuple(map(clean, place_notes(run)))
+    notes = tuple(map(clean, place_notes(run) + _buffer_note(run)))
     if run.options.dry_run:
         return Content(head, notes, verbatim=run.source)
     show_tables = run.options.show in tables_for
     return Content(head, notes, tuple(map(clean_lines, warnings(run))),
                    tuple(tables(run)) if show_tables else ())  # fmt: skip
+
+
+def _buffer_note(run: Run) -> list[str]:
+    wanted = run.options.buffer
+    if ring_size(wanted) == wanted:
+        return []
+    return [f"--buffer {show_size(wanted)}: the kernel takes powers of two, so it has "
+            f"{show_size(ring_size(wanted))}"]  # fmt: skip
 
 
 def head_line(run: Run) -> str:
@@ -154,13 +162,14 @@ def warnings(run: Run) -> list[str]:
     stats = run.stats
     found = []
     if stats.dropped:
-        found.append(f"{stats.dropped} rows did not fit into the ring buffer of "
-                     f"{show_size(run.options.buffer)}: --buffer makes it larger, --where or "
-                     "--sample the rows fewer")  # fmt: skip
+        size = show_size(ring_size(run.options.buffer))
+        found.append(f"{grouped(stats.dropped)} rows did not fit into the ring buffer of {size}: "
+                     "--buffer makes it larger, --where or --sample the rows fewer")  # fmt: skip
     if stats.missed:
-        found.append(f"{stats.missed} hits never reached the handler")
+        found.append(f"{grouped(stats.missed)} hits never reached the handler")
     if stats.unpaired:
-        found.append(f"{stats.unpaired} calls returned unseen, or had begun before the probe")
+        found.append(f"{grouped(stats.unpaired)} calls returned unseen, or had begun before "
+                     "the probe")  # fmt: skip
     if run.stopped_by == "target-lost":
         found.append(str(run.lost()))
     elif run.failure is not None or run.error:

@@ -80,6 +80,12 @@ def test_text_and_html_say_the_same() -> None:
     assert "10 rows did not fit into the ring buffer of 8M" in CARD.text(run)
 
 
+def test_a_rounded_buffer_is_told() -> None:
+    run = finished(rows=1, buffer=100_000)
+    assert "--buffer 100000: the kernel takes powers of two, so it has 128K" in CARD.text(run)
+    assert "powers of two" not in CARD.text(finished(rows=1, buffer=65536))
+
+
 def test_thousands() -> None:
     assert grouped(1893) == "1 893"
     assert "20 of 1 893 rows" in str(finished(rows=1893))

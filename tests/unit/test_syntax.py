@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from kpmagic.defines import literal
 from kpmagic.errors import CellError
 from kpmagic.model import Options, Spec
-from kpmagic.options import CONTRADICTIONS, NEEDS, OPTIONS, duration, help_text, is_of, size
+from kpmagic.options import (
+    CONTRADICTIONS,
+    NEEDS,
+    OPTIONS,
+    duration,
+    help_text,
+    is_of,
+    ring_size,
+    size,
+)
 from kpmagic.syntax import parse_probe, parse_spec, probe_from_keywords
 
 # one good value for every option that takes one, and what it becomes
@@ -231,7 +240,7 @@ def test_what_c_cannot_hold(value: object) -> None:
 
 
 def test_sizes_are_rounded_up_to_what_the_kernel_takes() -> None:
-    assert [size(text) for text in ("1", "4K", "5000", "100k", "8M", "64KiB")] == [
+    assert [ring_size(size(text)) for text in ("1", "4K", "5000", "100k", "8M", "64KiB")] == [
         4096, 4096, 8192, 131072, 8 << 20, 65536]  # fmt: skip
 
 

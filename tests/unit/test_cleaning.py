@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""What %kp clean says and does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kpmagic.cleaning import clean_cache
+
+
+def test_what_is_removed_is_shown_and_kernels_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    for name, size in (("facts/a", 5000), ("facts/b", 5000), ("headers/x/objects/o", 2048),
+                       ("headers/x/vmlinux.pch", 10), ("kernels/6.1/vmlinuz", 10)):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    first, second, last = clean_cache()
+    assert first == "removed kernel facts: 2, 9 KB"
+    assert second.startswith("removed compiled probes and modules: 1, ")
+    assert f"KB in {tmp_path}; fetched kernels stay" in last
+    assert sorted(each.name for each in tmp_path.rglob("*") if each.is_file()) == [
+        "vmlinux.pch", "vmlinuz",
+    ]  # fmt: skip
+    assert list(clean_cache()) == [f"freed 0 KB in {tmp_path}; fetched kernels stay"]
