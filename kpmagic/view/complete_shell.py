@@ -18,13 +18,14 @@ from IPython.core.interactiveshell import InteractiveShell
 if TYPE_CHECKING:
     from .complete import Known
 
+FIRST = 1000  # before Python's own matchers, which take seconds to find nothing in C
 _OURS = re.compile(r"\s*%{1,2}(?:kprobe|kretprobe|kp)\b")
 
 
 def add(shell: InteractiveShell, known: Callable[[], Known]) -> None:
     """Have ``shell`` complete our cells with what is ``known`` at the time."""
 
-    @context_matcher()  # type: ignore[untyped-decorator]
+    @context_matcher(priority=FIRST)  # type: ignore[untyped-decorator]
     def kpmagic_matcher(context: CompletionContext) -> SimpleMatcherResult:
         lines = context.full_text.split("\n")
         if not (_OURS.match(lines[0]) or _OURS.match(lines[context.cursor_line])):

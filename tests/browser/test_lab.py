@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -113,14 +114,17 @@ def test_help_while_typing(notebook: Any, shots: Path) -> None:
     book = notebook("%load_ext kpmagic", "", "%kp target sandbox", "%kp sig vfs_read")
 
     def offered(text: str) -> Locator:
-        book.type(1, text)
-        book.page.keyboard.press("Tab")
         items = book.page.locator(".jp-Completer-item")
-        expect(items.first).to_be_visible()
+        for _ in range(5):  # JupyterLab waits 2 s for an answer, a busy machine takes longer
+            book.type(1, text)
+            book.page.keyboard.press("Tab")
+            with contextlib.suppress(AssertionError):
+                expect(items.first).to_be_visible(timeout=6000)
+                break
         return items
 
     book.run(0)
-    assert offered("%%kprobe vfs_read --f").all_inner_texts()
+    offered("%%kprobe vfs_read --f")
     expect(book.page.locator(".jp-Completer")).to_contain_text("--follow")
     book.page.keyboard.press("Escape")
     book.run(2)
