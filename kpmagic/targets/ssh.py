@@ -79,11 +79,10 @@ def in_a_terminal(address: Address) -> str:
 class Ssh:
     """A machine reached by the system's ssh with the user's own configuration and keys."""
 
-    lease = REMOTE
-
     def __init__(self, name: str, progress: Progress | None = None) -> None:
         """Raises CellError for what is no address."""
         self.name = name
+        self.lease = REMOTE
         self.address = parse(name)
         self._progress = progress
         self._child: Child | None = None
@@ -92,6 +91,11 @@ class Ssh:
     def alive(self) -> bool:
         """Whether ssh runs."""
         return self._child is not None and self._child.alive
+
+    @property
+    def pid(self) -> int | None:
+        """ssh's process id, once it has been started."""
+        return None if self._child is None else self._child.pid
 
     def open_agent(self) -> Child:
         """Connect and send the agent. Raises NotPermitted, TargetError, MissingDependency."""
