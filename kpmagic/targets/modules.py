@@ -44,7 +44,8 @@ def to_load(kernel: Kernel) -> list[Path]:
 
 def load_name(path: Path | str) -> str:
     """Return the name of the module in a file: ``9pnet`` for net/9p/9pnet.ko.xz."""
-    return Path(path).name.split(".ko")[0].replace("-", "_")
+    # not Path.name: there are thousands of them
+    return str(path).rpartition("/")[2].split(".ko")[0].replace("-", "_")
 
 
 def content(path: Path) -> bytes:

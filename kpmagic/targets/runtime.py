@@ -22,10 +22,10 @@ from kpmagic.targets.exports import SYSTEM
 from kpmagic.targets.initramfs import Entry
 
 LISTING = "files.json"
-LOADER = Path("/lib64/ld-linux-x86-64.so.2")  # as every program names it
 
 # Run by the host's Python, the agent's archive on its input: prepares as the agent in a sandbox
-# does, then tells what that has loaded: a zip of bytecode, with a list of the other files' names.
+# does, then tells what that has loaded: a zip of bytecode, with the names of the other files, and
+# their other names (libz.so.1 for libz.so.1.2.13, python3 for python3.11).
 COLLECT = """\
 import os, sys
 agent = os.memfd_create("agent")
@@ -48,7 +48,13 @@ with zipfile.ZipFile(target, "w") as archive:
             data = MAGIC_NUMBER + b"\\1\\0\\0\\0" + bytes(8) + marshal.dumps(code)
             archive.writestr(zipfile.ZipInfo(path + "c"), data)
     mapped = sorted(each for each in mapped if os.path.isfile(each))
-    archive.writestr("files.json", json.dumps(mapped))
+    folders = {os.path.dirname(each) for each in (*mapped, sys.executable)}
+    # where every program looks for the dynamic loader
+    folders.add(os.path.realpath("/lib64"))
+    found = sorted(each.path for folder in folders for each in os.scandir(folder)
+                   if each.is_symlink() and os.path.realpath(each.path) in mapped)
+    links = [(path, os.readlink(path)) for path in found]
+    archive.writestr("files.json", json.dumps({"files": mapped, "links": links}))
 sys.stdout.buffer.write(target.getvalue())
 """
 
@@ -63,23 +69,14 @@ def files(python: Path, agent: bytes) -> Iterator[Entry]:
             yield initramfs.link(name, os.readlink(f"/{name}"))
     yield initramfs.link("etc", "image/etc")  # the dynamic loader's cache
     with zipfile.ZipFile(io.BytesIO(_collected(python, agent))) as archive:
-        native = [Path(name) for name in json.loads(archive.read(LISTING))]
+        listing = json.loads(archive.read(LISTING))
         for name in archive.namelist():
             if name != LISTING:
                 yield initramfs.file(name, archive.read(name))
-    targets = {*native, python.resolve()}
-    for path in sorted(targets):
-        yield initramfs.file(str(path), path.read_bytes(), 0o755)
-    folders = {path.parent.resolve() for path in (*native, python, LOADER)}
-    for folder in sorted(folders):
-        yield from _links(folder, targets)
-
-
-def _links(folder: Path, targets: set[Path]) -> Iterator[Entry]:
-    """Yield the other names of files: libz.so.1 for libz.so.1.2.13, python3 for python3.11."""
-    for each in sorted(os.scandir(folder), key=lambda found: found.path):
-        if each.is_symlink() and Path(each.path).resolve() in targets:
-            yield initramfs.link(each.path, os.readlink(each.path))
+    for path in listing["files"]:
+        yield initramfs.file(path, Path(path).read_bytes(), 0o755)
+    for path, target in listing["links"]:
+        yield initramfs.link(path, target)
 
 
 def _collected(python: Path, agent: bytes) -> bytes:
