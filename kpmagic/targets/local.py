@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from pathlib import Path
 
 from kpmagic.errors import MissingDependency
@@ -42,7 +43,7 @@ class Local:
             if child.answers(ANSWER_SECONDS):
                 return child
             child.wait(0.5)
-            raise ends.why(child.messages(), what=self.name, user=getpass.getuser())
+            raise ends.why(child.messages(), what=self.name, user=_user())
         except BaseException:
             self.close()
             raise
@@ -59,3 +60,11 @@ class Local:
         """End the agent, which undoes everything."""
         if self._child is not None:
             self._child.close()
+
+
+def _user() -> str:
+    """Return this user as sudoers(5) names them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        return f"#{os.getuid()}"

@@ -41,6 +41,15 @@ Host *
   IdentityFile {folder}/user
   IdentitiesOnly yes
 """
+SUDO = """\
+mkdir -p /etc/pam.d
+for kind in account session; do echo $kind required pam_permit.so; done >/etc/pam.d/sudo
+echo auth required pam_unix.so >>/etc/pam.d/sudo
+echo 'ada ALL=(root) NOPASSWD: /usr/bin/python3' >/etc/sudoers
+echo 'eve ALL=(root) ALL' >>/etc/sudoers
+chmod 440 /etc/sudoers
+chmod 4755 /usr/bin/sudo
+"""
 # Run in the guest. What is started there would end with its cgroup, so sshd leaves it.
 SET_UP = """\
 set -e
@@ -49,7 +58,7 @@ modprobe virtio_net
 ip=/run/kpmagic/busybox
 $ip ip addr add 10.0.2.15/24 dev eth0
 $ip ip link set eth0 up
-mkdir -p {etc} /run/sshd /home/ada /home/eve /var/run /etc/sudoers.d
+mkdir -p {etc} /run/sshd /home/ada /home/eve
 cp host user.pub sshd_config {etc}/
 chmod 600 {etc}/*
 chmod 644 {etc}/user.pub
@@ -61,17 +70,10 @@ eve:x:2002:2002::/home/eve:/bin/sh
 END
 echo "root:*:19000:0:99999:7:::" >/etc/shadow  # no password, and not locked
 chown 2001 /home/ada
-mkdir -p /etc/pam.d
-for kind in account session; do echo $kind required pam_permit.so; done >/etc/pam.d/sudo
-echo auth required pam_unix.so >>/etc/pam.d/sudo
-echo 'ada ALL=(root) NOPASSWD: /usr/bin/python3' >/etc/sudoers
-echo 'eve ALL=(root) ALL' >>/etc/sudoers
-chmod 440 /etc/sudoers
 cp -r programs/usr/. /usr/
 cp -r programs/usr/lib/x86_64-linux-gnu/. /usr/lib/x86_64-linux-gnu/
 chown -R root:root /usr/bin/sudo /usr/libexec/sudo
-chmod 4755 /usr/bin/sudo
-sh -c 'echo $$ >/sys/fs/cgroup/cgroup.procs; exec /usr/sbin/sshd -D -f {etc}/sshd_config' \
+{sudo}sh -c 'echo $$ >/sys/fs/cgroup/cgroup.procs; exec /usr/sbin/sshd -D -f {etc}/sshd_config' \
     </dev/null >/dev/console 2>&1 &
 until grep -q :0016 /proc/net/tcp; do sleep 0.1; done  # port 22
 """
@@ -93,7 +95,7 @@ class FarMachine:
             qemu.MACHINE.update(machine)
         said: list[str] = []
         etc = "/etc/far"
-        command = SET_UP.format(folder=folder, etc=etc)
+        command = SET_UP.format(folder=folder, etc=etc, sudo=SUDO)
         assert self.inside.run(command, lambda _, text: said.append(text)) == 0, said
 
     def said(self, command: str) -> str:
