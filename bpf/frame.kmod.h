@@ -18,7 +18,9 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/sched/task_stack.h>
 #include <linux/spinlock.h>
+#include <linux/stacktrace.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
 #include <linux/vmalloc.h>
@@ -28,6 +30,8 @@
 #define KP_TABLE_OFFSET (1UL << 31)		/* and where, this far apart, the tables */
 #define KP_SLOTS 16384				/* of a table on one CPU */
 #define KP_KEYS 10240				/* that may be in use */
+#define KP_DEPTH 256				/* of a stack */
+#define KP_OF_USER (1 << 8)			/* uapi/linux/bpf.h: BPF_F_USER_STACK */
 #define KP_CONFIGURE _IOW('k', 1, struct kp_config)
 #define KP_DETACH _IO('k', 2)
 
@@ -151,6 +155,44 @@ long kp_read_text(void *to, __u32 size, const void *from)
 long kp_read_user_text(void *to, __u32 size, const void *from)
 {
 	return kp_text(to, size, from, true);
+}
+
+/* The return addresses that a process's frame pointers lead to. */
+static void kp_user_stack(__u64 *to, __u32 most)
+{
+	struct pt_regs *regs = task_pt_regs(current);
+	unsigned long frame[2] = { regs->bp, regs->ip };
+	__u32 i;
+
+	for (i = 0; i < most && frame[1]; i++) {
+		to[i] = frame[1];
+		if (kp_read_user(frame, sizeof(frame), (void *)frame[0]))
+			break;
+	}
+}
+
+/* The callers of the probed function, innermost first, without those of the probe itself. */
+long kp_stack(void *context, void *to, __u32 size, __u64 flags)
+{
+	static unsigned long all[KP_CPUS][KP_DEPTH];
+	unsigned long *found = all[kp_this_cpu() & (KP_CPUS - 1)];
+	struct pt_regs *regs = context;
+	__u32 count, first, i, most = size / sizeof(__u64);
+	__u64 *out = to;
+
+	memset(to, 0, size);
+	if (flags & KP_OF_USER) {
+		if (current->mm)
+			kp_user_stack(out, most);
+		return size;
+	}
+	count = stack_trace_save(found, KP_DEPTH, 0);
+	for (first = 0; first < count && found[first] != regs->ip; first++)
+		;
+	out[0] = regs->ip;
+	for (i = 1; i < most && first + i < count; i++)
+		out[i] = found[first + i];
+	return size;
 }
 
 /* Whether this hit is one of the traced system's while the gate is open. */

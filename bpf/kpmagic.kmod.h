@@ -90,6 +90,7 @@ long kp_read(void *to, __u32 size, const void *from);
 long kp_read_user(void *to, __u32 size, const void *from);
 long kp_read_text(void *to, __u32 size, const void *from);
 long kp_read_user_text(void *to, __u32 size, const void *from);
+long kp_stack(void *regs, void *to, __u32 size, __u64 flags);
 
 #ifdef KP_BODY
 
@@ -107,6 +108,7 @@ long kp_read_user_text(void *to, __u32 size, const void *from);
 #define bpf_probe_read_user kp_read_user
 #define bpf_probe_read_kernel_str kp_read_text
 #define bpf_probe_read_user_str kp_read_user_text
+#define bpf_get_stack kp_stack
 
 /* Fill a typed variable from the 8-byte words that the caller passed it in. */
 #define KP_ARGUMENT(name, ...) \

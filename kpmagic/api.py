@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import build
 from .connection import Connection
-from .errors import KpmagicError
+from .errors import CellError, KpmagicError
 from .gathering import facts_for, function_names
 from .model import Artifact, Kind, Options, Plan, Probe
 from .module_run import ModuleRun
@@ -97,6 +97,7 @@ def prepare(asked: Probe, connection: Connection) -> Run:
     if prepared is not None:
         return Run(connection, *prepared, CARD)
     known = connection.facts(session.progress)
+    _check_backend(asked)
     facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
     if asked.options.backend == "kmod":
@@ -106,6 +107,14 @@ def prepare(asked: Probe, connection: Connection) -> Run:
 
 
 def _as_module(plan: Plan, facts: KernelFacts, connection: Connection) -> Artifact:
+def _check_backend(asked: Probe) -> None:
+    """Refuse what only another backend can do. Raises CellError."""
+    chosen = asked.options
+    if chosen.maxactive and (chosen.backend != "kmod" or asked.kind != "kretprobe"):
+        raise CellError("--maxactive is for return probes that are a module",
+                        hint="%%kretprobe … --backend kmod --maxactive N")  # fmt: skip
+
+
     from . import module_build
 
     folder = module_build.headers_of(connection.target, connection.release, session.progress)

@@ -44,6 +44,7 @@ class Life:
         self.error = ""
         self.last_words = ""
         self.remarks: list[str] = []
+        self.info: dict[str, Any] = {}  # of the run, where the kernel may have changed its mind
         self.maps: tuple[list[dict[str, Any]], bytes] = ([], b"")
         self.ended = threading.Event()
         self.ending: Callable[[], None] = self.ended.set
@@ -132,6 +133,7 @@ class Life:
         self.missed, self.in_flight = message.get("missed"), message.get("in_flight")
         self.error = self.error or str(message.get("error") or "")
         self.maps = (message.get("maps") or [], blob)
+        self.info |= {"mechanism": message["mechanism"]} if message.get("mechanism") else {}
         if self.workload is not None and message.get("workload"):
             self.workload.exit_code = message["workload"].get("exit_code")
         self.reason = str(message["reason"])  # last: whoever sees it may rely on the others

@@ -109,6 +109,7 @@ class Options:
     sample: int = 1
     defines: tuple[tuple[str, str], ...] = ()
     backend: str = "bpf"
+    maxactive: int = 0
     target: str = ""
     buffer: int = 8 << 20
     dry_run: bool = False

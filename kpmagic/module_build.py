@@ -16,6 +16,7 @@ from . import cache
 from .analyse import analyse
 from .backends.bpf import CELL
 from .backends.kmod import NAME, Kmod
+from .backends.kmod_checks import check
 from .compiler import kbuild
 from .compiler.client import Compiler
 from .compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
@@ -79,6 +80,7 @@ def build_module(module: Module, folder: Path) -> tuple[Artifact, list[str]]:
 
 def build_probe(plan: Plan, compiler: Compiler, folder: Path) -> Artifact:
     """Return a probe as a module. Raises CellError, BuildError, MissingDependency."""
+    check(plan.probe)
     types = compiler.headers.directory
     source = Kmod(bpf_directory(), types).render(analyse(plan, compiler))
     probe = plan.probe

@@ -83,6 +83,14 @@ def positive(value: object) -> int:
     return number
 
 
+def maxactive(value: object) -> int:
+    """Return how many instances a kretprobe has: 1 to 4096. Raises ValueError."""
+    number = positive(value)
+    if number > 4096:
+        raise ValueError("the kernel allows at most 4096 (KRETPROBE_MAXACTIVE_MAX)")
+    return number
+
+
 def natural(value: object) -> int:
     """Return a whole number of at least 0. Raises ValueError."""
     text = str(value).replace("_", "")
@@ -195,6 +203,8 @@ OPTIONS: tuple[Option, ...] = (
            "NAME=VALUE", text, short="-D", keyword="defines"),
     Option("--backend", "backend", "how the handler reaches the kernel (default bpf)",
            "bpf|kmod", one_of("bpf", "kmod", later=("bcc",)), keyword="backend"),
+    Option("--maxactive", "maxactive", "with kmod: calls of a return probe that can be going on",
+           "N", maxactive, keyword="maxactive"),
     Option("--target", "target", "for this cell only", "NAME", text),
     Option("--buffer", "buffer", "the kernel's ring buffer (default 8M)",
            "SIZE", size, keyword="buffer"),

@@ -135,6 +135,7 @@ class Run(Result):
             self._abandon(life, error)
             raise
         self.info |= {
+        life.info = self.info
             "load_seconds": answer.get("load_ns", 0) / 1e9,
             "attach_seconds": answer.get("attach_ns", 0) / 1e9,
             "start_seconds": time.monotonic() - before,
@@ -145,6 +146,7 @@ class Run(Result):
         }
         saving.started(self)
         if self.options.save:
+            "mechanism": answer.get("mechanism"),
             # registered after the connection's, hence called before it
             atexit.register(_stop_at_exit, weakref.ref(self), os.getpid())
         return self

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 PROBES = "/sys/kernel/debug/kprobes/list"
 MECHANISMS = (("[FTRACE]", "ftrace"), ("[OPTIMIZED]", "jump"))
 INT3 = "int3"
+ENDBR = 4
 
 
 class Planted(NamedTuple):
@@ -40,3 +42,19 @@ def parse(line: str) -> Planted | None:
     except ValueError:
         return None
     return Planted(address, words[1], words[2], mechanism)
+
+
+def mechanism(wanted: Iterable[tuple[str | None, int]]) -> str | None:
+    """Return how the probes at these places are planted: ``ftrace``, or ``ftrace, int3``.
+
+    Each place is a name with its offset (``vfs_read+0x0``) and an address, 0 where it is hidden.
+    None when the kernel does not list them.
+    """
+    names, addresses = set(), set()
+    for name, address in wanted:
+        names.add(name)
+        # behind an endbr64, where one is (arch_adjust_kprobe_addr)
+        addresses |= {address, address + ENDBR} if address else set()
+    found = {each.mechanism for each in planted()
+             if each.place in names or each.address in addresses}  # fmt: skip
+    return ", ".join(sorted(found)) or None

@@ -18,6 +18,7 @@ from kpmagic.agent.balance import cut, settle
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_output
 from kpmagic.agent.kmodprobes import ModuleProbes
+from kpmagic.agent.mechanism import mechanism
 from kpmagic.agent.probes import Probes
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import RingError
@@ -48,6 +49,7 @@ class Session:
         self._sending = False
         self._rows = self._cut = self._in_flight = self._unpaired = 0
         self._missed: int | None = None
+        self._planted: str | None = None
         self._last_counters: tuple[int, dict[str, int]] = (0, {})
         self._workload = None
         if asked.command is not None:
@@ -71,9 +73,17 @@ class Session:
             raise
         self.started = {
             **planted,
+            "mechanism": self._mechanism(),
             "load_ns": loaded - began,
             "attach_ns": time.monotonic_ns() - loaded,
         }
+
+    def _mechanism(self) -> str | None:
+        """Return how the probes are planted: the kernel may change it while they are."""
+        return mechanism(
+            (each.place, each.address + each.offset if each.address else 0)
+            for each in self._asked.programs
+        )
 
     def _load(self, cgroup: int) -> Probes | ModuleProbes:
         if self._asked.module:
@@ -111,6 +121,7 @@ class Session:
         self._reason = reason
         self._probes.gate.shut()
         self._missed = self._probes.missed()
+        self._planted = self._mechanism()
         if self._asked.entries:
             time.sleep(LAST_PROGRAM_SECONDS)
             self._in_flight, self._unpaired = self._probes.leftovers()
@@ -224,6 +235,7 @@ class Session:
             "counters": counters,
             "in_flight": in_flight,
             "missed": self._missed,
+            "mechanism": self._planted,
             "workload": None if exit_code is None else {"exit_code": exit_code},
             "error": self._error,
             "maps": index,

@@ -24,6 +24,7 @@ Agent → notebook
     LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark;
              of a module's run also "kernel": raw records of /dev/kmsg, one behind the other
     END      JSON: the last frame of a run: {"reason", "counters", "in_flight", "missed",
+             "mechanism" (as in the reply to ``start``),
              "workload": {"exit_code"} or null, "error": null or text}, then as blob
              the aggregates (see AGGREGATES), so it has REQUEST's form
 
@@ -57,6 +58,7 @@ Words a REQUEST may ``do`` (arguments → ok)
                          another of the same length
                key_sizes with a module: bytes of a key of each of "aggregates"
              → {"attached": [{"program", "address"}], "left_out": [{"symbol", "message"}],
+                "mechanism" (how they are planted: "ftrace", "jump", "int3"; null: not known),
                 "load_ns", "attach_ns"};
              on error nothing is left. error kinds: "verifier" (log: the kernel's), "load",
              "attach" (errno, program), "spawn", "permission", "os"

@@ -199,7 +199,7 @@ def _returns(analysis: Analysis) -> Iterator[str]:
         yield (
             f"\t[{number}] = {{ {place}.entry_handler = kp_enter_{handler.number}, "
             f".handler = kp_return_{handler.number},\n\t\t.data_size = sizeof(struct kp_call), "
-            f".maxactive = {MAXACTIVE} }},"
+            f".maxactive = {analysis.plan.probe.options.maxactive or MAXACTIVE} }},"
         )
     yield "};\n"
 

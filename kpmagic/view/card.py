@@ -104,12 +104,18 @@ def _lines(text: str) -> str:
 def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
     """Return what the card of ``run`` says now; tables where --show is one of ``tables_for``."""
     head = clean(head_line(run))
-    notes = tuple(map(clean, place_notes(run) + _buffer_note(run)))
+    notes = tuple(map(clean, place_notes(run) + _planted_note(run) + _buffer_note(run)))
     if run.options.dry_run:
         return Content(head, notes, verbatim=run.source)
     show_tables = run.options.show in tables_for
     return Content(head, notes, tuple(map(clean_lines, warnings(run))),
                    tuple(tables(run)) if show_tables else ())  # fmt: skip
+
+
+def _planted_note(run: Run) -> list[str]:
+    """How the kernel has planted the probe; not shown where that is what everybody expects."""
+    how = run.info.get("mechanism")
+    return [f"planted by {how}"] if how and how != "ftrace" else []
 
 
 def _buffer_note(run: Run) -> list[str]:

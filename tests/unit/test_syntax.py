@@ -37,6 +37,7 @@ GOOD = {
     "comm": ("bash", "bash"),
     "cpu": ("0", 0),
     "sample": ("1/7", 7),
+    "maxactive": ("60", 60),
     "defines": ("N=5", (("N", "5"),)),
     "backend": ("bpf", "bpf"),
     "target": ("sandbox", "sandbox"),
