@@ -144,7 +144,8 @@ class _Site:
                     + ("always there" if always else "named twice"),
                     f"choose another name, such as my_{argument.name}",
                 )
-            name = argument.name or column_name(text, taken, number)
+            plain = "errno" if found["form"] == "errno" else text
+            name = argument.name or column_name(plain, taken, number)
             taken.add(name)
             columns.append(self._column(name, argument, found))
         if len(columns) > MAX_COLUMNS:
@@ -207,6 +208,8 @@ class _Site:
         if form in ("kernel_string", "user_string"):
             size = self._string_size(argument, found.get("string_size", ""))
             return Column(name, CType("string", size, name=about["name"]), form, code)
+        if form == "errno":
+            return Column(name, CType("errno", 8, True, about["name"]), "value", code)
         ctype = self._type(argument, about)
         if ctype.kind == "string" and self._text(argument) not in in_scope(self.plan, self.site):
             # As a string, with room for the NUL: what is behind one must not tell keys apart.

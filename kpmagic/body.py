@@ -18,6 +18,8 @@ AGGREGATIONS = ("count", "sum", "avg", "min", "max", "hist", "lhist")
 STATEMENTS = ("emit", *AGGREGATIONS)
 STRINGS = ("str", "user_str")
 STACKS = ("kstack", "ustack")
+ERRNO = "errno_name"
+VALUES = (*STRINGS, *STACKS, ERRNO)
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\f\v]+|\\\r?\n)
@@ -143,7 +145,7 @@ def scan(text: str, first_line: int, cell: str, first_column: int = 0) -> Body:
     calls = tuple(
         _call(tokens, index, partner[index + 1], fail)
         for index, token in enumerate(tokens)
-        if token.text in (*STATEMENTS, *STRINGS, *STACKS) and _is_call(tokens, index)
+        if token.text in (*STATEMENTS, *VALUES) and _is_call(tokens, index)
     )
     words = {call.start for call in calls}  # count() does not use the parameter count
     names = (token.text for token in tokens if token.kind == "name" and token.start not in words)
@@ -245,7 +247,7 @@ def _split(inside: list[Token], fail: Fail) -> list[list[Token]]:
 def _argument(group: list[Token], word: str, fail: Fail) -> Argument:
     first, last = group[0], group[-1]
     named = len(group) > 1 and first.kind == "name" and group[1].text == "="
-    if named and word in (*STRINGS, *STACKS):
+    if named and word in VALUES:
         fail(first.start, f"{word}() takes no keywords", "")
     if named and len(group) == 2:
         fail(group[1].start, f"nothing follows '{first.text} ='", "")

@@ -7,6 +7,7 @@ step from ring buffer to table runs Python code for each record.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,16 @@ from .model import CType, Field
 
 Array = npt.NDArray[Any]
 Column = Any  # Array, or a pyarrow.DictionaryArray of codes and words
+MAX_ERRNO = 4095  # linux/err.h
+# include/linux/errno.h: errors that do not leave the kernel, beside those that do
+ERRORS = {
+    **errno.errorcode,
+    512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 515: "ENOIOCTLCMD",
+    516: "ERESTART_RESTARTBLOCK", 517: "EPROBE_DEFER", 518: "EOPENSTALE", 519: "ENOPARAM",
+    521: "EBADHANDLE", 522: "ENOTSYNC", 523: "EBADCOOKIE", 524: "ENOTSUPP", 525: "ETOOSMALL",
+    526: "ESERVERFAULT", 527: "EBADTYPE", 528: "EJUKEBOX", 529: "EIOCBQUEUED",
+    530: "ERECALLCONFLICT", 531: "ENOGRACE",
+}  # fmt: skip
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -56,6 +67,8 @@ def decode(ctype: CType, raw: Array) -> Column:
             return text_column(raw, ctype.size)
         case "enum":
             return enum_column(raw, ctype)
+        case "errno":
+            return errno_column(raw)
         case "bool":
             return np.not_equal(raw, 0)
         case _:
@@ -113,6 +126,14 @@ def enum_column(raw: Array, ctype: CType) -> pa.Array:
     """Return an enum's names as dictionary codes; a value without a name stands as its number."""
     values, codes = np.unique(raw, return_inverse=True)
     names = [ctype.enumerators.get(int(value), str(int(value))) for value in values]
+    return pa.array(names, pa.string()).take(pa.array(codes.astype(np.int32))).dictionary_encode()
+
+
+def errno_column(raw: Array) -> pa.Array:
+    """Return errors' names (``ENOENT`` for -2) as dictionary codes; other numbers are ``""``."""
+    values, codes = np.unique(raw, return_inverse=True)
+    names = [ERRORS.get(-int(value), f"E{-int(value)}") if -MAX_ERRNO <= value < 0 else ""
+             for value in values]  # fmt: skip
     return pa.array(names, pa.string()).take(pa.array(codes.astype(np.int32))).dictionary_encode()
 
 

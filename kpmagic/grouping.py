@@ -15,6 +15,8 @@ from kpmagic.scope import in_scope, parameters
 
 COOKIE = "attach-cookie"
 MULTI = "kprobe-multi"
+# return types of which a negative value is an error
+TELLS_ERRORS = frozenset(("int", "long", "long int", "ssize_t", "loff_t", "s32", "s64"))
 
 
 def line_form(plan: Plan, site: Site) -> str:
@@ -22,6 +24,9 @@ def line_form(plan: Plan, site: Site) -> str:
     names = [p.name for p in parameters(plan, site) if p.kind not in ("struct", "union", "float")]
     if plan.probe.kind == "kretprobe":
         names += [name for name in ("retval", "latency") if name in in_scope(plan, site)]
+        returns = site.function.returns if site.function is not None else ""
+        if returns in TELLS_ERRORS and "retval" in names and "errno" not in names:
+            names.insert(names.index("retval") + 1, "errno_name(retval)")
     return f"emit({', '.join(names)});"
 
 

@@ -33,7 +33,7 @@ def element(ctype: CType) -> CType:
 def integer(ctype: CType) -> str:
     """Return the C integer type that holds a scalar, or an array's element."""
     one = element(ctype)
-    return _C_INTEGERS[one.size, one.signed and one.kind in ("int", "enum")]
+    return _C_INTEGERS[one.size, one.signed and one.kind in ("int", "enum", "errno")]
 
 
 def alignment(ctype: CType) -> int:

@@ -17,6 +17,7 @@ FUNCTION = "kp_body"
 _PROLOGUE = (
     "void __kp(int, ...); const char *__kp_str(const volatile void *, ...);"
     " const char *__kp_user_str(const volatile void *, ...);"
+    " const char *__kp_errno_name(long);"
     " const void *__kp_kstack(); const void *__kp_ustack();\n"
 )
 

@@ -17,11 +17,11 @@ class CType:
     ``kind`` is ``int``, ``bool``, ``enum``, ``pointer`` (shown as a number), ``string`` (NUL-ended,
     in ``size`` bytes), ``array`` (of ``count`` elements of ``size // count`` bytes), ``kstack`` or
     ``ustack`` (of ``count`` words: addresses, the innermost first, 0 behind the last; a ustack's
-    first word is the process id).
+    first word is the process id), or ``errno`` (a number that is shown as an error's name).
     ``name`` is the C spelling, ``enumerators`` value → name for an enum.
     """
 
-    kind: Literal["int", "bool", "enum", "pointer", "string", "array", "kstack", "ustack"]
+    kind: Literal["int", "bool", "enum", "pointer", "string", "array", "kstack", "ustack", "errno"]
     size: int
     signed: bool = False
     name: str = ""

@@ -15,6 +15,7 @@ from clang.cindex import Cursor, CursorKind, Type, TypeKind
 MARK = "__kp"  # the function that stands for emit and the aggregations
 SCAFFOLD_LINES = 2  # what stands before the user's text; see kpmagic/marked.py
 STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
+ERRNO = "__kp_errno_name"
 STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}
 
 _CHARS = (TypeKind.CHAR_S, TypeKind.CHAR_U, TypeKind.SCHAR, TypeKind.UCHAR)
@@ -224,6 +225,12 @@ class Walk:
                 "a string can only be a column or a key",
                 "write emit(name = str(…)), or compare single characters",
             )
+        if node.spelling == ERRNO:
+            raise Refused(
+                node.extent.start.offset,
+                "an error's name can only be a column or a key",
+                "compare the number: retval == -2",
+            )
         if node.spelling in STACKS:
             raise Refused(
                 node.extent.start.offset,
@@ -240,6 +247,8 @@ class Walk:
             return self._string(inner, start, end)
         if inner.kind == CursorKind.CALL_EXPR and inner.spelling in STACKS:
             return self._stack(inner, start, end)
+        if inner.kind == CursorKind.CALL_EXPR and inner.spelling == ERRNO:
+            return self._errno(inner, start, end)
         about = describe(inner.type)
         if _is_bitfield(inner):
             about["bits"] = inner.referenced.get_bitfield_width()
@@ -264,6 +273,17 @@ class Walk:
             "inner": [what.extent.start.offset, what.extent.end.offset],
             "string_size": size.decode("latin-1"),
             "type": describe(what.type),
+        }
+
+    def _errno(self, call: Cursor, start: int, end: int) -> dict[str, Any]:
+        (number,) = call.get_arguments()
+        self.value(number)
+        return {
+            "start": start,
+            "end": end,
+            "form": "errno",
+            "inner": [number.extent.start.offset, number.extent.end.offset],
+            "type": describe(number.type),
         }
 
     def _stack(self, call: Cursor, start: int, end: int) -> dict[str, Any]:

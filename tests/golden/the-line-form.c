@@ -4,7 +4,7 @@
 #include "kpmagic.bpf.h"
 
 #define KP_CPUS 2
-#define KP_RECORD 88
+#define KP_RECORD 96
 #include "frame.bpf.h"
 
 struct kp_row_0 {
@@ -14,6 +14,7 @@ struct kp_row_0 {
 	__u64 c_count;
 	__u64 c_pos;
 	__s64 c_retval;
+	__s64 c_errno;
 	__u64 c_latency;
 };
 _Static_assert(__builtin_offsetof(struct kp_row_0, c_file) == 40, "layout of file");
@@ -21,7 +22,8 @@ _Static_assert(__builtin_offsetof(struct kp_row_0, c_buf) == 48, "layout of buf"
 _Static_assert(__builtin_offsetof(struct kp_row_0, c_count) == 56, "layout of count");
 _Static_assert(__builtin_offsetof(struct kp_row_0, c_pos) == 64, "layout of pos");
 _Static_assert(__builtin_offsetof(struct kp_row_0, c_retval) == 72, "layout of retval");
-_Static_assert(__builtin_offsetof(struct kp_row_0, c_latency) == 80, "layout of latency");
+_Static_assert(__builtin_offsetof(struct kp_row_0, c_errno) == 80, "layout of errno");
+_Static_assert(__builtin_offsetof(struct kp_row_0, c_latency) == 88, "layout of latency");
 
 struct kp_call {
 	__u64 ts;
@@ -50,7 +52,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"
-({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { kp_r->c_file = (__u64)(file); kp_r->c_buf = (__u64)(buf); kp_r->c_count = (__u64)(count); kp_r->c_pos = (__u64)(pos); kp_r->c_retval = (__s64)(retval); kp_r->c_latency = (__u64)(latency); kp_submit(kp_hit, kp_r); } });
+({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { kp_r->c_file = (__u64)(file); kp_r->c_buf = (__u64)(buf); kp_r->c_count = (__u64)(count); kp_r->c_pos = (__u64)(pos); kp_r->c_retval = (__s64)(retval); kp_r->c_errno = (__s64)(retval); kp_r->c_latency = (__u64)(latency); kp_submit(kp_hit, kp_r); } });
 ;}
 #line 1 "handler.bpf.c"
 }
