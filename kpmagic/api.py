@@ -106,7 +106,6 @@ def prepare(asked: Probe, connection: Connection) -> Run:
     return Run(connection, plan, build.build(plan, facts), CARD, look_up=names)
 
 
-def _as_module(plan: Plan, facts: KernelFacts, connection: Connection) -> Artifact:
 def _check_backend(asked: Probe) -> None:
     """Refuse what only another backend can do. Raises CellError."""
     chosen = asked.options
@@ -115,6 +114,7 @@ def _check_backend(asked: Probe) -> None:
                         hint="%%kretprobe … --backend kmod --maxactive N")  # fmt: skip
 
 
+def _as_module(plan: Plan, facts: KernelFacts, connection: Connection) -> Artifact:
     from . import module_build
 
     folder = module_build.headers_of(connection.target, connection.release, session.progress)

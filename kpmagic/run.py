@@ -129,24 +129,24 @@ class Run(Result):
         self._life, self.failure, self._aggregates = life, None, None
         self.connection.listen(life.number, life)
         before = time.monotonic()
+        life.info = self.info
         try:
             answer, _ = self._request_start(life)
         except BaseException as error:
             self._abandon(life, error)
             raise
         self.info |= {
-        life.info = self.info
             "load_seconds": answer.get("load_ns", 0) / 1e9,
             "attach_seconds": answer.get("attach_ns", 0) / 1e9,
             "start_seconds": time.monotonic() - before,
             "attached": answer.get("attached", []),
+            "mechanism": answer.get("mechanism"),
             "left_out": left_out(self.plan, self.artifact) + _refused(answer),
             "addresses": dict(answer.get("addresses", {})),  # those a recording knows
             "started": time.time(),
         }
         saving.started(self)
         if self.options.save:
-            "mechanism": answer.get("mechanism"),
             # registered after the connection's, hence called before it
             atexit.register(_stop_at_exit, weakref.ref(self), os.getpid())
         return self
