@@ -118,6 +118,7 @@ class Options:
     quiet: bool = False
     save: str = ""
     wait: bool = False
+    all_addresses: bool = False
 
 
 @dataclass(frozen=True)

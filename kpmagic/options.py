@@ -212,6 +212,8 @@ OPTIONS: tuple[Option, ...] = (
            short="-n", keyword="dry_run"),
     Option("--rename", "rename", "functions the module names get the name they have in this kernel",
            keyword="rename"),
+    Option("--all-addresses", "all_addresses", "all functions of a name that several have",
+           keyword="all_addresses"),
     Option("--wait", "wait", "wait until the module of module:symbol is loaded", keyword="wait"),
     Option("--show", "show", "what the card shows", "table|plot|none",
            one_of("table", "plot", "none")),

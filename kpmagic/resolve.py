@@ -25,7 +25,7 @@ def resolve(probe: Probe, facts: KernelFacts) -> Plan:
     sites: dict[tuple[str, int, int], Site] = {}
     left_out: list[LeftOut] = []
     for spec in probe.specs:
-        found, without = _sites(spec, probe.kind, facts)
+        found, without = _sites(spec, probe, facts)
         left_out += without
         for site in found:
             # a function that two specs name is probed once
@@ -80,11 +80,11 @@ def _in_module(spec: Spec, facts: KernelFacts) -> bool:
     return not (known or spec.symbol in facts.inline or symbols.variants(spec.symbol))
 
 
-def _sites(spec: Spec, kind: Kind, facts: KernelFacts) -> tuple[list[Site], list[LeftOut]]:
+def _sites(spec: Spec, probe: Probe, facts: KernelFacts) -> tuple[list[Site], list[LeftOut]]:
     """Return the places a SPEC stands for, and the functions a wildcard leaves out."""
     is_call = syscalls.is_call(spec, facts)
     if not spec.wild and not is_call:
-        return [_site(spec, kind, facts)], []
+        return list(_plain_sites(spec, probe, facts)), []
     if spec.offset:
         raise SymbolError(
             f"{spec.text!r}: "
@@ -112,15 +112,25 @@ def _call_site(spec: Spec, symbol: Symbol, facts: KernelFacts) -> Site:
     return Site(spec, symbol.name, 0, symbol.address, function, note)
 
 
-def _site(spec: Spec, kind: Kind, facts: KernelFacts) -> Site:
-    if spec.address:
-        symbol, offset = _by_address(spec, facts)
-        note = ""
+def _plain_sites(spec: Spec, probe: Probe, facts: KernelFacts) -> Iterator[Site]:
+    """Yield the place, or with --all-addresses the places, of a SPEC that is no wildcard."""
+    if not spec.address:
+        symbols, note = _by_name(spec, facts)
+        if len(symbols) > 1 and not (probe.options.all_addresses and symbols[0].address):
+            raise _several(symbols[0].name, symbols)
+        for symbol in symbols:
+            yield _site(spec, probe.kind, symbol, spec.offset, note, facts)
+        return
+    at, offset = _by_address(spec, facts)
+    if at is None:
+        yield Site(spec, "", 0, spec.address, None, exact=True)
     else:
-        symbol, note = _by_name(spec, facts)
-        offset = spec.offset
-    if symbol is None:
-        return Site(spec, "", 0, spec.address, None, exact=True)
+        yield _site(spec, probe.kind, at, offset, "", facts)
+
+
+def _site(
+    spec: Spec, kind: Kind, symbol: Symbol, offset: int, note: str, facts: KernelFacts
+) -> Site:
     _refuse(forbidden(symbol, facts))
     _check_offset(symbol, offset, kind, facts)
     if kind == "kretprobe":
@@ -157,8 +167,8 @@ def _by_address(spec: Spec, facts: KernelFacts) -> tuple[Symbol | None, int]:
     return found
 
 
-def _by_name(spec: Spec, facts: KernelFacts) -> tuple[Symbol, str]:
-    """Return the one function a name stands for, and how it differs from the name."""
+def _by_name(spec: Spec, facts: KernelFacts) -> tuple[list[Symbol], str]:
+    """Return the functions a name stands for, and how it differs from the name."""
     module = spec.module or None
     _check_module(spec, facts)
     name, note = spec.symbol, ""
@@ -174,9 +184,7 @@ def _by_name(spec: Spec, facts: KernelFacts) -> tuple[Symbol, str]:
             f"{name!r} is data, not a function",
             hint="a probe needs code; probe a function that uses it",
         )
-    if len(functions) > 1:
-        raise _several(name, functions)
-    return functions[0], note
+    return functions, note
 
 
 def _check_module(spec: Spec, facts: KernelFacts) -> None:
@@ -192,7 +200,7 @@ def _several(name: str, functions: list[Symbol]) -> SymbolError:
     places = [f"{s.address:#x}" for s in functions if s.address and not s.module]
     places += [f"{s.module}:{name}" for s in functions if s.module]
     shown = ", ".join(places[:4]) + (" …" if len(places) > 4 else "")
-    hint = f"choose one by its address or module: {shown}"
+    hint = f"choose one by its address or module: {shown}\nor probe all of them: --all-addresses"
     if not places:
         hint = "their addresses are hidden; as root: sysctl kernel.kptr_restrict=1, then choose one"
     return SymbolError(f"{len(functions)} functions are called {name!r}", hint=hint)

@@ -20,7 +20,7 @@ from kpmagic.kernel.probeable import Blacklist, Traceable
 from kpmagic.kernel.suggest import glob_near, similar
 from kpmagic.model import Kind, Plan, Probe, Site, Spec
 from kpmagic.resolve import needs_modules, resolve
-from kpmagic.syntax import parse_spec
+from kpmagic.syntax import parse_probe, parse_spec
 
 KALLSYMS = b"""\
 0000000000001000 A irq_stack_backing_store
@@ -398,3 +398,11 @@ def test_too_many_functions_are_refused(facts: KernelFacts) -> None:
     assert len(_wild(many, "many_1*").sites) == sum(
         str(i).startswith("1") for i in range(0, 80000, 16)
     )
+
+
+def test_all_functions_of_a_name_when_that_is_asked(facts: KernelFacts) -> None:
+    probe = parse_probe("kprobe", "name_show --all-addresses", "emit(func);")
+    plan = resolve(probe, facts)
+    assert [site.symbol for site in plan.sites] == ["name_show", "name_show"]
+    assert len({site.address for site in plan.sites}) == 2
+    assert all(site.exact for site in plan.sites)
