@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import build
+from . import answers, build
+from .answers import Answer, failure_of, of_probe
 from .connection import Connection
 from .errors import CellError, KpmagicError
 from .gathering import facts_for, function_names
@@ -15,7 +16,8 @@ from .module_run import ModuleRun
 from .modules import Module, module_from_keywords
 from .resolve import resolve
 from .run import Run
-from .session import session
+from .saving import record_dry_run
+from .session import recorder, session
 from .syntax import probe_from_keywords
 from .view.card import CARD
 
@@ -96,8 +98,8 @@ def prepare(asked: Probe, connection: Connection) -> Run:
     prepared = connection.prepared(asked)
     if prepared is not None:
         return Run(connection, *prepared, CARD)
-    known = connection.facts(session.progress)
     _check_backend(asked)
+    known = connection.facts(session.progress)
     facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
     if asked.options.backend == "kmod":
@@ -127,20 +129,32 @@ def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run
 
     One of the same name is replaced: the new one runs before the old one is stopped.
     """
-    run = prepare(asked, connection)
-    if bind is not None:
-        bind(run)
-    if asked.options.dry_run:
-        return run
+    where = recorder(connection)
     try:
-        run.start()
-    except KpmagicError:
-        session.failed(run)
+        run = prepare(asked, connection)
+        if bind is not None:
+            bind(run)
+        if asked.options.dry_run:
+            if where is not None:
+                record_dry_run(run, where)
+            return run
+        _start(run)
+    except KpmagicError as error:
+        if where is not None:
+            answers.add(where, Answer(of_probe(asked), failure=failure_of(error)))
         raise
     replaced = session.add(run)
     if replaced is not None:
         replaced.stop("replaced")
     return run
+
+
+def _start(run: Run) -> None:
+    try:
+        run.start()
+    except KpmagicError:
+        session.failed(run)
+        raise
 
 
 def prepare_module(asked: Module, connection: Connection) -> ModuleRun:

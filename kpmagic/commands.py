@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .answering import answered
 from .asking import kernels, signature, struct, symbols
 from .errors import CellError, Place
 from .module_run import ModuleRun
@@ -24,6 +25,7 @@ class Subcommand:
     """One subcommand: ``function`` takes the words behind it, prints, and may return a value.
 
     ``raw``: it takes the rest of the line as it is typed. ``shell``: a shell has it too.
+    ``asks``: it asks the target's kernel, or a recording.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Subcommand:
     function: Callable[[list[str]], Any]
     raw: bool = False
     shell: bool = False
+    asks: bool = False
 
 
 def run_line(line: str) -> Any:
@@ -47,7 +50,10 @@ def run_line(line: str) -> Any:
     except ValueError as error:
         place = Place(1, len(f"%kp {line}"), f"%kp {line}")
         raise CellError(f"{str(error).lower()} on this line", place=place) from None
-    return find(name).function(words)
+    subcommand = find(name)
+    if subcommand.asks:
+        return answered(name, words, subcommand.function)
+    return subcommand.function(words)
 
 
 def find(name: str) -> Subcommand:
@@ -227,7 +233,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("target", "target [sandbox [--kernel V] [--memory M] [--cpus N]]",
                "the machine that is probed; shows or changes it", target),
     Subcommand("run", "run CMD", "run a shell command on the target; returns its exit code", run,
-               raw=True, shell=True),
+               raw=True, shell=True, asks=True),
     Subcommand("list", "list", "the probes by name", list_),
     Subcommand("stop", "stop [NAME…|all]", "stop probes", stop),
     Subcommand("start", "start NAME", "start a stopped probe again; old rows are dropped", start),
@@ -235,11 +241,13 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("panel", "panel", "every probe with its buttons, the target, a search", panel),
     Subcommand("show", f"show NAME [--stage {'|'.join(STAGES)}]",
                "what a probe was made into", show),
-    Subcommand("symbols", "symbols GLOB", "functions that can be probed", symbols, shell=True),
-    Subcommand("sig", "sig SYMBOL", "a function's parameters", signature, shell=True),
+    Subcommand("symbols", "symbols GLOB", "functions that can be probed", symbols, shell=True,
+               asks=True),
+    Subcommand("sig", "sig SYMBOL", "a function's parameters", signature, shell=True,
+               asks=True),
     Subcommand("struct", "struct TYPE", "a type's members, with offsets and sizes", struct,
-               shell=True),
-    Subcommand("dmesg", "dmesg", "the target's kernel log", dmesg, shell=True),
+               shell=True, asks=True),
+    Subcommand("dmesg", "dmesg", "the target's kernel log", dmesg, shell=True, asks=True),
     Subcommand("doctor", "doctor", "what works here, and what mends the rest", doctor, shell=True),
     Subcommand("kernels", "kernels [fetch VERSION]", "the sandbox's kernels", kernels,
                shell=True),

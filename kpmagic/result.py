@@ -75,6 +75,11 @@ class Result(Shown):
         """What turns the addresses of stacks into names; those it has told stay with the run."""
         return StackNames(self._look_up, self.info.setdefault("addresses", {}))
 
+    @property
+    def replayed(self) -> bool:
+        """Whether it plays back what was recorded before."""
+        return False
+
     def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the bytes of the aggregates, and how they lie."""
         return self._life.maps

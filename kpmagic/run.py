@@ -21,6 +21,7 @@ from .recording import Recording, Rows
 from .refusals import VerifierRefusal
 from .result import Result, left_out
 from .shown import View
+from .spool import Spool
 from .stack_names import LookUp, no_name
 
 STOP_PATIENCE = 10.0
@@ -100,6 +101,11 @@ class Run(Result):
         now = "" if self._life.ended.is_set() else self.connection.remark
         return [*said, now] if now else said
 
+    @property
+    def replayed(self) -> bool:
+        """Whether it plays back what was recorded before."""
+        return "no_kernel" in self.connection.hello
+
     def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
         life = self._life
         if life.reason:
@@ -146,7 +152,7 @@ class Run(Result):
             "started": time.time(),
         }
         saving.started(self)
-        if self.options.save:
+        if isinstance(self.recording, Spool):
             # registered after the connection's, hence called before it
             atexit.register(_stop_at_exit, weakref.ref(self), os.getpid())
         return self

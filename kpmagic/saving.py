@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import answers
 from .aggregates import decode_all
 from .errors import CellError, RecordingError
 from .life import Life
@@ -54,11 +55,23 @@ def save(run: Result, path: str | Path) -> Path:
         raise CellError(f"{run.name} has not run: there is nothing to save")
     file = place(path)
     try:
-        with replacing(file) as out:
-            write(out, run.recording.arrows(), to_metadata(run.past()))
+        _write(run, file)
     except OSError as error:
         raise _unwritable(path, error) from None
     return file
+
+
+def record_dry_run(run: Result, folder: Path) -> None:
+    """Keep what a dry run shows, among the recordings of a folder. Raises RecordingError."""
+    try:
+        _write(run, answers.new_file(folder, run.name))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _write(run: Result, file: Path) -> None:
+    with replacing(file) as out:
+        write(out, run.recording.arrows(), to_metadata(run.past()))
 
 
 def place(path: str | Path) -> Path:
@@ -83,13 +96,14 @@ def _unwritable(path: str | Path, error: OSError) -> RecordingError:
 
 def spooled(run: Result, fresh: Callable[[], Rows]) -> Spool | None:
     """Return where the rows of a run with --save go, else None. Raises RecordingError."""
-    path = run.options.save
-    if not path:
-        return None
+    path: str | Path = run.options.save
+    folder = None if run.replayed else answers.folder()
     try:
-        return Spool(place(path), fresh, _description(run))
+        if not path and folder is not None:
+            path = answers.new_file(folder, run.name)
+        return Spool(place(path), fresh, _description(run)) if path else None
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable(path or str(folder), error) from None
 
 
 def started(run: Result) -> None:

@@ -8,8 +8,10 @@ import os
 import sys
 import threading
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import answers
 from .connection import Connection
 from .errors import CellError, KpmagicError, TargetError
 from .module_run import ModuleRun
@@ -141,6 +143,11 @@ def default_name() -> str:
     """
     name = os.environ.get(ENVIRONMENT, "")
     return name if name.partition(":")[0] == REPLAY else SANDBOX
+
+
+def recorder(connection: Connection) -> Path | None:
+    """Return where cells on this target are recorded (KPMAGIC_RECORD), None where they are not."""
+    return None if "no_kernel" in connection.hello else answers.folder()
 
 
 AnyRun = Run | ModuleRun

@@ -7,16 +7,19 @@ HELLO says (``rows``: ``arrow``).
 
 from __future__ import annotations
 
+import json
 import math
 import queue
+import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kpmagic import recorded
 from kpmagic.agent import wire
+from kpmagic.answers import FILE, Answer, error_of, of_line, of_probe, read
 from kpmagic.errors import RecordingError, TargetError
 from kpmagic.model import Artifact, LeftOut, Plan, Probe
 from kpmagic.past import Past
@@ -24,20 +27,9 @@ from kpmagic.targets.playing import Player
 
 FOLDER = "recordings"
 NAMED = 12
+REAL = "%kp target sandbox runs it on a real kernel"
 NO_KERNEL = ("this target plays recordings back: there is no kernel behind it that could be asked "
              "or run a command")  # fmt: skip
-# options that change what is recorded; the others only say how it is shown, or for how long
-KEPT = ("command", "follow", "where", "pid", "comm", "cpu", "sample", "defines")
-
-Key = tuple[object, ...]
-
-
-def key_of(probe: Probe) -> Key:
-    """Return what makes two cells the same."""
-    body = None if probe.body is None else "\n".join(
-        line.rstrip() for line in probe.body.strip().splitlines())  # fmt: skip
-    specs = tuple(spec.text for spec in probe.specs)
-    return (probe.kind, specs, body, *(getattr(probe.options, name) for name in KEPT))
 
 
 def parse_speed(value: object) -> float:
@@ -71,27 +63,45 @@ class Replay:
         self.speed = speed
         self.alive = True
         self.pasts = _pasts(self.path)
-        self._by_key: dict[Key, list[Path]] = {}
-        self._turns: dict[Key, int] = {}
+        self._answers = _answers(self.path)
+        self._by_cell: dict[str, list[Path]] = {}
+        self._dry: dict[str, list[Path]] = {}
+        self._turns: dict[str, int] = {}
         for file, past in self.pasts.items():
-            self._by_key.setdefault(key_of(past.plan.probe), []).append(file)
+            probe = past.plan.probe
+            kept = self._dry if probe.options.dry_run else self._by_cell
+            kept.setdefault(of_probe(probe), []).append(file)
         self._agent = Agent(self)
 
     def prepared(self, asked: Probe) -> tuple[Plan, Artifact]:
         """Return plan and artifact of the recording of a cell. Raises TargetError."""
-        key = key_of(asked)
-        files = self._by_key.get(key)
+        cell = of_probe(asked)
+        files = self._by_cell.get(cell) or (self._dry.get(cell) if asked.options.dry_run else None)
         if files is None:
-            raise self._unknown(asked)
-        turn = self._turns.get(key, 0)
+            failed = self._answers.get(cell)
+            raise error_of(failed.failure) if failed and failed.failure else self._unknown(asked)
+        turn = self._turns.get(cell, 0)
         if not asked.options.dry_run:
-            self._turns[key] = turn + 1
+            self._turns[cell] = turn + 1
         file = files[turn % len(files)]
         past = self.pasts[file]
         left_out = tuple(LeftOut(each.name, each.why) for each in past.left_out)
         plan = replace(past.plan, probe=asked, left_out=left_out)
         source = replace(past.source, left_out=())
         return plan, Artifact(source, str(file).encode(), past.compiler, 0.0, past.digest)
+
+    def answer(self, words: Iterable[str]) -> Answer:
+        """Return what a ``%kp`` line got. Raises TargetError."""
+        asked = list(words)
+        found = self._answers.get(of_line(asked))
+        if found is None:
+            known = [shlex.join(json.loads(cell)[1:]) for cell in self._answers
+                     if json.loads(cell)[0] == "kp"]  # fmt: skip
+            there = f"there is {'; '.join(f'%kp {each}' for each in known[:NAMED])}" if known \
+                else "and there is none of another"  # fmt: skip
+            raise TargetError(f"no recording of '%kp {shlex.join(asked)}': {there}",
+                              hint=f"{NO_KERNEL}\n{REAL}")  # fmt: skip
+        return found
 
     def _unknown(self, asked: Probe) -> TargetError:
         places = " ".join(spec.text for spec in asked.specs)
@@ -105,7 +115,7 @@ class Replay:
         return TargetError(
             f"no recording of {asked.kind} {places} as this cell has it; there is "
             f"{'; '.join(shown[:NAMED])}{more}",
-            hint=f"{hint}\n%kp target sandbox runs it on a real kernel",
+            hint=f"{hint}\n{REAL}",
         )
 
     def open_agent(self) -> Agent:
@@ -142,10 +152,16 @@ def _pasts(path: Path) -> dict[Path, Past]:
         raise TargetError(f"no recording at {str(path)!r}",
                           hint="replay:FILE or replay:FOLDER is what run.save wrote")  # fmt: skip
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files:
+    if not files and not list(path.rglob(FILE)):
         raise TargetError(f"no recording (*.parquet) in {str(path)!r}")
     pasts = {file: recorded.read(file)[0] for file in files}
     return dict(sorted(pasts.items(), key=lambda item: item[1].started))
+
+
+def _answers(path: Path) -> dict[str, Answer]:
+    """Return cell → what it got besides rows."""
+    files = sorted(path.rglob(FILE)) if path.is_dir() else []
+    return {answer.cell: answer for file in files for answer in read(file)}
 
 
 class Agent:
@@ -162,10 +178,11 @@ class Agent:
             "stop": self._stop,
             "aggregates": self._aggregates,
         }
-        first = next(iter(replay.pasts.values()))
+        plan = next((past.plan for past in replay.pasts.values()), None)
         self.say(wire.HELLO, 0, wire.pack_json({
-            "protocol": wire.PROTOCOL, "release": first.plan.release, "rows": "arrow",
-            "cpus": first.plan.cpus, "machine": "", "libbpf": None, "no_kernel": NO_KERNEL,
+            "protocol": wire.PROTOCOL, "release": plan.release if plan else "",
+            "rows": "arrow", "cpus": plan.cpus if plan else 1, "machine": "",
+            "libbpf": None, "no_kernel": NO_KERNEL,
         }))  # fmt: skip
 
     def send(self, data: bytes) -> None:

@@ -22,6 +22,12 @@ def clean(text: object) -> str:
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
+def clean_text(text: str) -> str:
+    """Return lines of any length, cleaned; tabs become blanks."""
+    lines = (_TERMINAL.sub("", line).expandtabs() for line in text.split("\n"))
+    return "\n".join(_CONTROL.sub("", line) for line in lines)
+
+
 def clean_lines(text: str) -> str:
     """Return ``text`` cleaned line by line."""
     return "\n".join(clean(line) for line in text.splitlines())

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""What cells got besides rows, kept beside recordings: output of ``%kp``, and errors.
+
+With KPMAGIC_RECORD=FOLDER in the environment every run goes to a file of its own there, and the
+rest to ``answers.json``; targets/replay.py plays such a folder cell for cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import errors
+from .errors import KpmagicError, Place, RecordingError
+from .model import Probe
+from .plain import from_plain, to_plain
+
+ENVIRONMENT = "KPMAGIC_RECORD"
+FILE = "answers.json"
+LARGEST = 16 << 20
+# options that change what a cell gets; the others only say how it is shown, or for how long
+KEPT = ("command", "follow", "where", "pid", "comm", "cpu", "sample", "defines")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error as a value: the name of its class, and what it says."""
+
+    kind: str
+    message: str
+    hint: str = ""
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What ``cell`` (see `of_probe`, `of_line`) printed and returned, or how it failed."""
+
+    cell: str
+    text: str = ""
+    value: int | None = None
+    failure: Failure | None = None
+
+
+def of_probe(probe: Probe) -> str:
+    """Return what makes two probe cells the same: place, body, and options that matter."""
+    body = None if probe.body is None else [
+        line.rstrip() for line in probe.body.strip().splitlines()]  # fmt: skip
+    options = [to_plain(getattr(probe.options, name)) for name in KEPT]
+    return json.dumps([probe.kind, [spec.text for spec in probe.specs], body, options])
+
+
+def of_line(words: Iterable[str]) -> str:
+    """Return what makes two ``%kp`` lines the same."""
+    return json.dumps(["kp", *words])
+
+
+def folder() -> Path | None:
+    """Return where all cells are recorded, None where they are not."""
+    name = os.environ.get(ENVIRONMENT)
+    return Path(name).expanduser().absolute() if name else None
+
+
+def new_file(where: Path, name: str) -> Path:
+    """Return a file for the next run there: numbered, and with its name. Raises OSError."""
+    where.mkdir(parents=True, exist_ok=True)
+    safe = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:40]
+    number = 1 + max((int(file.name[:3]) for file in where.glob("[0-9][0-9][0-9]-*.parquet")),
+                     default=0)  # fmt: skip
+    return where / f"{number:03d}-{safe}.parquet"
+
+
+def read(file: Path) -> tuple[Answer, ...]:
+    """Return what is kept in ``file``. Raises RecordingError."""
+    try:
+        if file.stat().st_size > LARGEST:
+            raise RecordingError(f"cannot read {str(file)!r}: it is too large")
+        plain = json.loads(file.read_bytes())
+        return from_plain(tuple[Answer, ...], plain, "answers")
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordingError(f"cannot read {str(file)!r}: {error}") from None
+
+
+def add(where: Path, answer: Answer) -> None:
+    """Keep ``answer`` in a folder; a newer one of the same cell takes its place."""
+    where.mkdir(parents=True, exist_ok=True)
+    file = where / FILE
+    kept = [each for each in (read(file) if file.exists() else ()) if each.cell != answer.cell]
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(to_plain([*kept, answer]), indent=1))
+    os.replace(temporary, file)
+
+
+def failure_of(error: KpmagicError) -> Failure:
+    """Return an error as a value."""
+    kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ == errors.__name__)
+    return Failure(kind, error.message, error.hint, error.place)
+
+
+def error_of(failure: Failure) -> KpmagicError:
+    """Return the error of `failure_of`; what is no class of errors.py is a KpmagicError."""
+    kind = getattr(errors, failure.kind, None)
+    known = isinstance(kind, type) and issubclass(kind, KpmagicError)
+    chosen: type[KpmagicError] = kind if known and kind is not None else KpmagicError
+    return chosen(failure.message, hint=failure.hint, place=failure.place)
