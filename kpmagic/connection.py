@@ -139,12 +139,17 @@ class Connection:
             raise TargetError(f"the agent speaks protocol {protocol}, not {wire.PROTOCOL}")
         return self.hello
 
+    def require_kernel(self) -> None:
+        """Raise TargetError where there is none: on a replay."""
+        if "no_kernel" in self.wait_for_hello():
+            raise TargetError(str(self.hello["no_kernel"]),
+                              hint="%kp target sandbox has one")  # fmt: skip
+
     def check_kernel(self) -> None:
         """Raise what keeps this kernel from being probed: NotPermitted, TargetError."""
         from .kernel.fitness import check
 
-        if "no_kernel" in self.wait_for_hello():
-            raise TargetError(str(self.hello["no_kernel"]))
+        self.require_kernel()
         check(self.read, self.wait_for_hello(), self.target.kernel_btf() is not None)
 
     def facts(self, progress: Progress | None = None) -> KernelFacts:
@@ -314,6 +319,8 @@ class Connection:
                     self._dispatch(frame)
         except (wire.WireError, KpmagicError, OSError) as error:
             self.failure = str(error)
+        except MemoryError:
+            self.failure = "out of memory"
         finally:
             self._gone.set()
             with self._lock:

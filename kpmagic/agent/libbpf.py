@@ -93,6 +93,9 @@ ATTACH_ERRORS = {
     errno.EADDRNOTAVAIL: "several functions have this name: probe one by its address",
     errno.EILSEQ: "the offset is inside an instruction",
 }
+LOCKED_DOWN = "the kernel is locked down (confidentiality)"
+# kernel/trace/bpf_trace.c offers it to every such program, but for LOCKDOWN_BPF_READ_KERNEL
+FORBIDDEN_READ = "unknown func bpf_probe_read"
 NOT_PERMITTED = (errno.EPERM, errno.EACCES)
 
 _library: list[ctypes.CDLL] = []
@@ -206,6 +209,8 @@ class Object:
             start = number * room
             end = logs.find(b"\0", start, start + room)
             log = logs[start : end if end >= 0 else start + room].decode("utf-8", "replace")
+            if FORBIDDEN_READ in log:
+                raise Refused("permission", LOCKED_DOWN, errno=errno.EPERM, program=name)
             if log:
                 raise refused(code, "verifier", "the verifier refused", log=log, program=name)
         raise refused(code, "load", "the kernel did not take the object")
@@ -296,7 +301,7 @@ def refused(
     """Return the answer for errno ``code``; lockdown and missing rights have their own kind."""
     why = ATTACH_ERRORS.get(code) if kind == "attach" else None
     if locked_down():
-        kind, why = "permission", "the kernel is locked down (confidentiality)"
+        kind, why = "permission", LOCKED_DOWN
     elif code in NOT_PERMITTED and kind != "verifier":
         kind = "permission"
     return Refused(

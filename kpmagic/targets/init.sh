@@ -26,6 +26,7 @@ $b mount -t tmpfs -o mode=0755 scratch /scratch
 $b mkdir -p $image/dev/pts $image/dev/shm
 $b mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts $image/dev/pts
 $b mount -t tmpfs shm $image/dev/shm
+$b mount -t securityfs security $image/sys/kernel/security
 $b mount -t debugfs debug $image/sys/kernel/debug
 $b mount -t tracefs trace $image/sys/kernel/tracing
 $b mount -t cgroup2 cgroup $image/sys/fs/cgroup
