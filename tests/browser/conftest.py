@@ -48,7 +48,7 @@ class Lab:
         command = [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
             "--ServerApp.token=", f"--ServerApp.root_dir={self.folder}",
-            "--LabApp.extension_manager=readonly",
+            "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
         ]  # fmt: skip
         with (folder / "server.log").open("wb") as log:
             self.server = subprocess.Popen(
@@ -122,6 +122,13 @@ class Notebook:
         self.cell(number).locator(".cm-content").click()
         self.page.keyboard.press("Control+a")
         self.page.keyboard.insert_text(text)
+
+    def dark(self) -> None:
+        """Change to the dark theme."""
+        self.page.evaluate("""() => jupyterapp.commands.execute(
+            'apputils:change-theme', {theme: 'JupyterLab Dark'})""")
+        self.page.locator("body[data-jp-theme-light=false]").wait_for()
+        self.page.wait_for_timeout(500)
 
     def save(self) -> Any:
         """Save the notebook and return what is in its file."""
