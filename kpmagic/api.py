@@ -162,6 +162,7 @@ def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
     from . import module_build, modules
     from .view.module_card import MODULE_CARD
 
+    connection.require_kernel()
     if asked.options.rename:
         facts = connection.facts(session.progress)
         asked = modules.rename(asked, facts.symbols.__contains__)

@@ -230,7 +230,7 @@ def clean_up(words: list[str]) -> None:
 
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (
-    Subcommand("target", "target [sandbox [--kernel V] [--memory M] [--cpus N]]",
+    Subcommand("target", "target [sandbox|local|ssh://USER@HOST|replay:PATH] [--kernel V] …",
                "the machine that is probed; shows or changes it", target),
     Subcommand("run", "run CMD", "run a shell command on the target; returns its exit code", run,
                raw=True, shell=True, asks=True),

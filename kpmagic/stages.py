@@ -61,6 +61,9 @@ def build(run: Run) -> str:
 
 def asm(run: Run) -> str:
     """The BPF instructions, with the lines they come from."""
+    if not run.artifact.object.startswith(b"\x7fELF"):
+        raise CellError("a recording keeps the source and not the object made from it",
+                        hint="--stage source")  # fmt: skip
     program = next(filter(None, map(shutil.which, OBJDUMP)), None)
     if program is None:
         raise MissingDependency("no llvm-objdump to show instructions with",

@@ -20,6 +20,7 @@ from kpmagic.errors import CellError, RecordingError, TargetError
 from kpmagic.model import Options, Probe
 from kpmagic.run import Run
 from kpmagic.session import Session
+from kpmagic.stages import stage
 from kpmagic.targets.replay import parse_speed
 from kpmagic.view.card import CARD
 
@@ -121,6 +122,12 @@ def test_nothing_else_can_be_asked(far: Any, tmp_path: Path) -> None:
                     target.kernel_log):
             with pytest.raises(TargetError, match="no kernel behind it"):
                 ask()
+        with pytest.raises(TargetError, match="no kernel behind it"):
+            kpmagic.module("hello", "int x;", target=target, command="ls")
+        with pytest.raises(CellError, match="keeps the source"):
+            stage(played(target, run), "asm")
+        assert "int kp_0" in stage(played(target, run), "source")
+        assert "vfs_read" in stage(played(target, run), "plan")
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
