@@ -31,7 +31,7 @@
 #define KP_SLOTS 16384				/* of a table on one CPU */
 #define KP_KEYS 10240				/* that may be in use */
 #define KP_DEPTH 256				/* of a stack */
-#define KP_OF_USER (1 << 8)			/* uapi/linux/bpf.h: BPF_F_USER_STACK */
+#define KP_OF_USER (1 << 8)			/* KP_USER_STACK of a body */
 #define KP_CONFIGURE _IOW('k', 1, struct kp_config)
 #define KP_DETACH _IO('k', 2)
 

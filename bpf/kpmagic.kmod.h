@@ -95,6 +95,7 @@ long kp_stack(void *regs, void *to, __u32 size, __u64 flags);
 #ifdef KP_BODY
 
 #define SEC(name)
+#define KP_USER_STACK (1 << 8)
 #define KP_LOCAL
 
 #define bpf_ktime_get_ns kp_time

@@ -6,9 +6,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
-from . import options
+from . import oops, options
 from .agent import wire
 from .connection import Connection
 from .errors import KpmagicError, TargetError, TargetLost
@@ -131,6 +132,21 @@ class ModuleRun:
     def error(self) -> str:
         """What went wrong while it was loaded, or ``""``."""
         return self._life.error
+
+    @property
+    def last_words(self) -> str:
+        """What the kernel said when it died with the module in it, or ``""``."""
+        return self.connection.target.last_words() if self.stopped_by == "target-lost" else ""
+
+    def oops(self) -> list[oops.Frame]:
+        """Return the frames of the kernel's oops, innermost first; the module's with their lines.
+
+        A line is one of the cell as the user sees it.
+        """
+        found = oops.frames(self.last_words)
+        located = oops.with_lines(found, self.name, self.artifact.object, f"{self.name}.c")
+        first = self.module.body_line - 1
+        return [replace(each, line=each.line + first if each.line else 0) for each in located]
 
     @property
     def remarks(self) -> list[str]:

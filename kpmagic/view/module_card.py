@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import oops
 from ..errors import CellError
 from ..kernel_log import LEVELS
 from .card import AS_TYPED, STYLE, Content
@@ -66,8 +67,21 @@ def content(run: ModuleRun) -> Content:
         return Content(clean(head(run)), notes, verbatim=run.source)
     found = [*([str(run.failure)] if run.failure else []), *([run.error] if run.error else [])]
     warnings = tuple(clean_lines(each) for each in found + run.remarks)
-    show_tables = run.options.show == "table" and run.log.rows
-    return Content(clean(head(run)), notes, warnings, (log_table(run),) if show_tables else ())
+    tables = [log_table(run)] * bool(run.options.show == "table" and run.log.rows)
+    if run.last_words:
+        warnings += (clean(f"the kernel died: {oops.why(run.last_words)}"),)
+        tables.append(oops_table(run))
+    return Content(clean(head(run)), notes, warnings, tuple(tables))
+
+
+def oops_table(run: ModuleRun) -> Table:
+    """Return the frames that the kernel died in, the module's with their lines of the cell."""
+    rows = [(f"{each.function}+{each.offset:#x}", each.module,
+             f"{run.module.cell}:{each.line}" if each.line else "",
+             clean(run.module.place(each.line - run.module.body_line + 1).text.strip())
+             if each.line else "")
+            for each in run.oops()[:ROWS]]  # fmt: skip
+    return Table(("frame", "module", "line", ""), tuple(rows), (False, False, False, False))
 
 
 def head(run: ModuleRun) -> str:

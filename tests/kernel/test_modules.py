@@ -175,3 +175,46 @@ def test_a_lost_target_keeps_the_log(sandbox: Connection) -> None:
     assert run.wait("5s")
     assert run.stopped_by == "target-lost"
     assert run.log.rows == 1
+
+
+def test_a_module_that_kills_its_kernel_is_named_with_its_line(sandbox: Connection) -> None:
+    bad = CLASSIC.replace("p->addr, regs->ip, regs->flags);", "p->addr, regs->ip, *(long *)8);")
+    run = kpmagic.module("bad", bad, target=sandbox, rename=True, command="/bin/true; sleep 9")
+    assert run.stopped_by == "target-lost"
+    frame = next(each for each in run.oops() if each.function == "handler_pre")
+    assert frame.module == "bad"
+    assert 22 <= frame.line <= 26
+    assert "NULL pointer dereference" in str(run)
+    assert run.log.rows >= 1
+
+
+@pytest.mark.parametrize(
+    ("place", "how"), [("vfs_read", "ftrace"), ("vfs_read+0x9", "jump"), ("vfs_read+0x13", "jump")]
+)
+def test_a_probe_says_how_it_is_planted(sandbox: Connection, place: str, how: str) -> None:
+    if not sandbox.release.startswith("6.1."):
+        pytest.skip("the offsets are those of 6.1")
+    run = kpmagic.probe(place, "count();", target=sandbox, backend="kmod", duration="3s")
+    assert run.info["mechanism"] == how
+
+
+def test_what_a_module_has_no_room_for_is_missed_and_counted(sandbox: Connection) -> None:
+    run = kpmagic.retprobe("hrtimer_nanosleep", "emit(latency);", target=sandbox, backend="kmod",
+                           command="exec python3 workloads/sleepers.py 60", follow=True,
+                           maxactive=10)  # fmt: skip
+    assert run.stats.missed
+    assert run.stats.missed + run.stats.entries >= 60
+    assert run.stats.entries == run.stats.hits + run.stats.unpaired + run.stats.in_flight
+
+
+def test_no_module_is_left_of_a_probe(sandbox: Connection) -> None:
+    kpmagic.probe("vfs_read", "count();", target=sandbox, backend="kmod", duration="50ms")
+    assert not [name for name in names(sandbox) if name.startswith("kpmagic_")]
+
+
+def test_gcc_speaks_of_the_cells_line(sandbox: Connection) -> None:
+    body = "int a = 1;\nint a = 2;\nemit(a);"
+    with pytest.raises(kpmagic.BuildError, match="redefinition") as caught:
+        kpmagic.probe("vfs_read", body, target=sandbox, backend="kmod", duration="1s")
+    assert caught.value.place is not None
+    assert caught.value.place.line == 2

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from kpmagic import oops
 from kpmagic.agent import mechanism
 from kpmagic.agent.mechanism import Planted, parse
 from kpmagic.agent.tables import merge
@@ -87,3 +88,31 @@ def test_a_loop_without_an_end_is_refused(body: str) -> None:
 )  # fmt: skip
 def test_other_loops_are_not(body: str | None) -> None:
     check(parse_probe("kprobe", "vfs_read", body))
+
+
+OOPS = """\
+[   15.646260] BUG: kernel NULL pointer dereference, address: 0000000000000008
+[   15.648558] RIP: 0010:handler_pre+0x25/0x35 [bad]
+[   15.659690] Call Trace:
+[   15.660164]  <TASK>
+[   15.660289][  T115]  kprobe_ftrace_handler+0x108/0x1b0
+[   15.660949]  ? kernel_clone+0x1/0x430
+[   15.661025]  kernel_clone+0x5/0x430
+[   15.661700] RIP: 0033:0x7f6301e0b3b8
+[   15.675987] Modules linked in: bad(OE) overlay 9p
+[   15.676000] RIP: 0010:handler_pre+0x25/0x35 [bad]
+"""
+
+
+def test_an_oops_is_frames_without_guesses() -> None:
+    assert oops.why(OOPS) == "BUG: kernel NULL pointer dereference, address: 0000000000000008"
+    assert oops.frames(OOPS) == [
+        oops.Frame("handler_pre", 0x25, "bad"),
+        oops.Frame("kprobe_ftrace_handler", 0x108),
+        oops.Frame("kernel_clone", 0x5),
+    ]
+
+
+def test_no_last_words_are_no_frames() -> None:
+    assert oops.frames("") == []
+    assert oops.why("all is well") == ""
