@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +137,32 @@ def test_a_crash_is_followed_by_a_copy(machine: Path, fetched_kernel: str, lesso
     assert sandbox.restored
     assert said(again, "cat data.txt") == "41"
     again.close()
+
+
+SAVING = """
+import sys
+from kpmagic.targets.sandbox import Sandbox
+Sandbox(sys.argv[1]).boot()
+"""
+
+
+def test_a_notebook_killed_while_it_saves(
+    home: Path, fetched_kernel: str, lesson: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/kernels").symlink_to(home.parent / "kernels")
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path / "cache"))
+    machines = tmp_path / "cache/machines"
+    with subprocess.Popen([sys.executable, "-c", SAVING, fetched_kernel]) as notebook:
+        while notebook.poll() is None and not list(machines.glob(".saving-*")):
+            time.sleep(0.001)
+        notebook.kill()
+    _, connection = started(fetched_kernel, lesson)
+    assert said(connection, "cat data.txt") == "41"
+    connection.close()
+    names = [each.name for each in machines.iterdir() if each.is_dir()]
+    assert len(names) == 1
+    assert not names[0].startswith(".")
 
 
 def test_one_that_does_not_come_up_is_left_alone(

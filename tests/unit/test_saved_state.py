@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kpmagic.cleaning import clean_cache
 from kpmagic.targets import fingerprint, qemu, saved_state
 from kpmagic.targets.exports import Export
 from kpmagic.targets.guest import Descriptors, Guest
@@ -177,6 +178,14 @@ def test_what_did_not_come_up_is_not_saved_again_soon(guest: Guest, cache: Path)
     assert saved_state.save("two", guest.monitor, guest.ram)
     os.utime(cache / "machines/one.failed", (1, 1))
     assert saved_state.save("one", guest.monitor, guest.ram)
+
+
+def test_clean_removes_machines(guest: Guest, cache: Path) -> None:
+    assert saved_state.save("one", guest.monitor, guest.ram)
+    (cache / "machines/.saving-dead").mkdir()
+    assert any("saved machines: 2" in line for line in clean_cache())
+    assert [each.name for each in (cache / "machines").iterdir()] == [".lock"]
+    assert not saved()
 
 
 def test_a_full_disk_leaves_nothing_and_the_guest_goes_on(
