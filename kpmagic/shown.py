@@ -51,7 +51,7 @@ class Shown:
     ) -> Any:
         """Return a ``plotly.graph_objects.Figure`` of the rows or aggregates so far.
 
-        ``kind`` is rate (rows a second), hist, scatter, heatmap (a column over time) or bars;
+        ``kind`` is rate (of rows), hist, scatter, heatmap (a column over time), bars or flame;
         without it, the kind that suits the run. hist and heatmap are of ``column``, scatter of
         ``x`` and ``y``; ``by`` names the column whose values are shown apart, ``label`` the
         aggregate. Raises CellError.

@@ -50,6 +50,11 @@ def stacks(seen: Seen, column: str = "", value: str = "", label: str = "") -> St
     raise CellError(f"{seen.name} has no stacks" + (f" in {label!r}" if label else ""), hint=HINT)
 
 
+def are_keys(seen: Seen) -> bool:
+    """Whether an aggregate is keyed by stacks."""
+    return any(_key(table, "") for table in seen.aggregates.values())
+
+
 def is_stacks(column: pd.Series) -> bool:
     """Whether a column holds lists of names, the innermost function first."""
     if column.dtype != object:

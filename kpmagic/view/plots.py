@@ -9,7 +9,9 @@ import plotly.graph_objects as go
 
 from ..errors import CellError
 from ..seen import Seen
+from ..stacks import are_keys
 from ..syntax import suggestion
+from .flame import flame
 from .plots_bars import bars
 from .plots_data import Wanted, emitted_numbers
 from .plots_hist import hist, histograms
@@ -23,19 +25,25 @@ KINDS: dict[str, Callable[[Seen, Wanted], go.Figure]] = {
     "heatmap": heatmap,
     "bars": bars,
 }
+FLAME = "flame"  # of stacks, which have arguments of their own
 
 
 def plot(seen: Seen, kind: str | None, wanted: Wanted) -> go.Figure:
     """Return a figure of ``kind``, or of the kind that shows this run best. Raises CellError."""
     name = kind or default_kind(seen)
+    if name == FLAME:
+        return flame(seen, wanted.value, label=wanted.label)
     if name not in KINDS:
-        hint = suggestion(name, KINDS) or f"there are {', '.join(KINDS)}"
+        known = (*KINDS, FLAME)
+        hint = suggestion(name, known) or f"there are {', '.join(known)}"
         raise CellError(f"no kind of plot {name!r}", hint=hint)
     return KINDS[name](seen, wanted)
 
 
 def default_kind(seen: Seen) -> str:
-    """Return ``hist`` or ``bars`` for aggregates, ``heatmap`` for latencies, otherwise ``rate``."""
+    """Return hist, flame or bars for aggregates, heatmap for latencies, otherwise rate."""
+    if are_keys(seen):
+        return FLAME
     if histograms(seen):
         return "hist"
     if seen.aggregates:

@@ -121,6 +121,9 @@ def test_kinds_that_suit() -> None:
     assert default_kind(Seen(rows(0), {"hist(n)": LOG2})) == "hist"
     counts = pd.DataFrame({"comm": ["a"], "count": [1]})
     assert default_kind(Seen(rows(0), {"count(by = comm)": counts})) == "bars"
+    stacks = pd.DataFrame({"by": ["main;read"], "count": [1]})
+    assert default_kind(Seen(rows(0), {"count(by = ustack())": stacks})) == "flame"
+    assert drawn(Seen(rows(0), {"count(by = ustack())": stacks})).data[0].type == "icicle"
 
 
 def test_a_peak_survives() -> None:
