@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import answers, build
+from . import answers, build, cache
 from .answers import Answer, failure_of, of_probe
 from .connection import Connection
 from .errors import CellError, KpmagicError
@@ -131,7 +131,8 @@ def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run
     """
     where = recorder(connection)
     try:
-        run = prepare(asked, connection)
+        with cache.room():
+            run = prepare(asked, connection)
         if bind is not None:
             bind(run)
         if asked.options.dry_run:

@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
+
+from .errors import BuildError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def directory(*names: str) -> Path:
@@ -22,3 +29,17 @@ def directory(*names: str) -> Path:
         path /= name
         path.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def room() -> Iterator[None]:
+    """Have a disk that takes no more told as an error of ours. Raises BuildError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise BuildError(
+            f"the cache {str(directory())!r} cannot be written: {error.strerror}",
+            hint="python -m kpmagic clean makes room; KPMAGIC_CACHE=DIRECTORY is another place",
+        ) from None

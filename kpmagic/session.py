@@ -11,7 +11,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import answers
+from . import answers, cache
 from .connection import Connection
 from .errors import CellError, KpmagicError, TargetError
 from .module_run import ModuleRun
@@ -45,7 +45,8 @@ def connect(name: str = SANDBOX, *, progress: Progress | None = None, **options:
     """
     _check_name(name)
     _check_options(name, options)
-    connection = Connection(_target(name, progress or to_stderr, options))
+    with cache.room():
+        connection = Connection(_target(name, progress or to_stderr, options))
     try:
         connection.wait_for_hello()
         if name.partition(":")[0] == REPLAY:
