@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -15,9 +16,11 @@ from .frames import Table, to_arrow
 from .model import Layout
 from .recording import Rows
 
+# numbers of fields: Message.header, DictionaryBatch.data, RecordBatch.compression
+MESSAGE_HEADER, DICTIONARY_DATA, BATCH_COMPRESSION = 2, 1, 3
 # what Arrow raises on bytes that are not its own; ArrowInvalid is a ValueError
 ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, IndexError,
-                MemoryError, OverflowError)  # fmt: skip
+                MemoryError, OverflowError, struct.error)  # fmt: skip
 
 
 def pack(arrow: Any) -> bytes:
@@ -31,6 +34,7 @@ def pack(arrow: Any) -> bytes:
 def unpack(payload: bytes) -> Any:
     """Return the pyarrow.Table in ``payload``. Raises RecordingError."""
     try:
+        _refuse_compressed(payload)
         with pa.ipc.open_stream(pa.BufferReader(payload)) as reader:
             check(reader.schema)
             arrow = reader.read_all()
@@ -38,6 +42,32 @@ def unpack(payload: bytes) -> Any:
     except ARROW_ERRORS as error:
         raise RecordingError(f"its rows are damaged: {first_line(error)}") from None
     return arrow
+
+
+def _refuse_compressed(payload: bytes) -> None:
+    """Refuse batches that would unpack to more than their own bytes; kpmagic writes none.
+
+    Arrow does not tell, so this looks into its flatbuffers (format/Message.fbs). Raises
+    RecordingError, struct.error.
+    """
+    for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(payload)):
+        data = bytes(message.metadata)
+        (start,) = struct.unpack_from("<I", data)
+        batch = _field(data, start, MESSAGE_HEADER)
+        if batch and message.type == "dictionary":
+            batch = _field(data, batch, DICTIONARY_DATA)
+        if batch and message.type != "schema" and _field(data, batch, BATCH_COMPRESSION):
+            raise RecordingError("its rows are compressed, which no recording's are")
+
+
+def _field(data: bytes, table: int, number: int) -> int:
+    """Return where a table's field, itself a table, begins; 0 when it is not there."""
+    vtable = table - struct.unpack_from("<i", data, table)[0]
+    if struct.unpack_from("<H", data, vtable)[0] <= 4 + 2 * number:
+        return 0
+    offset = struct.unpack_from("<H", data, vtable + 4 + 2 * number)[0]
+    at = table + offset
+    return at + int(struct.unpack_from("<I", data, at)[0]) if offset else 0
 
 
 def first_line(error: BaseException) -> str:

@@ -93,7 +93,9 @@ def _spread_numbers(parts: list[tuple[Array, Array]], rows: int) -> Array:
         dtype = np.dtype(object)
     full = np.zeros((rows, *parts[0][1].shape[1:]), dtype)
     for where, values in parts:
-        full[where] = values
+        # among numbers of 64 bits a bool is one too, as it is among smaller ones
+        a_bool = dtype.kind == "O" and values.dtype == bool
+        full[where] = values.astype(np.uint8) if a_bool else values
     return full
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from far_end import FarEnd, a_run, started, stopped
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from records import layout, number, record, site, size_of
 from saved import ENGINES, finished, same
@@ -148,6 +148,10 @@ def recording_of(shapes: list[Layout], picks: list[int], junk: bytes) -> Recordi
 
 
 @settings(deadline=None, max_examples=80)
+@example([[("a", CType("bool", 1))], [("a", number(1, True))], [("a", number(8))]], [0, 1, 2],
+         b"\x01" * 8)  # fmt: skip
+@example([[("a", CType("bool", 1))], [("a", CType("array", 8, True, count=2))]], [0, 1],
+         b"12345678")  # fmt: skip
 @given(SHAPES, st.lists(st.integers(0, 2), max_size=6), st.binary(min_size=8, max_size=8))
 def test_every_layout_survives(shapes: Any, picks: list[int], junk: bytes) -> None:
     layouts = [layout(at, *fields) for at, fields in enumerate(shapes)]
@@ -288,6 +292,23 @@ def test_a_forged_description_does_no_harm(data: st.DataObject, tmp_path_factory
     assert html is not None
     assert "<script>" not in html
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4", None])
+def test_batches_that_unpack_to_more_are_refused(codec: str | None) -> None:
+    zeros = pa.array(np.zeros(1 << 16, np.int64))
+    for column in (zeros, pa.array(["x" * 999]).dictionary_encode()):
+        arrow = pa.table({"a": column})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, arrow.schema,
+                               options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+            writer.write_table(arrow)
+        payload = sink.getvalue().to_pybytes()
+        if codec is None:
+            assert unpack(payload).equals(arrow)
+        else:
+            with pytest.raises(RecordingError, match="compressed"):
+                unpack(payload)
 
 
 def test_a_size_that_cannot_be_is_refused(tmp_path: Path) -> None:
