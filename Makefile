@@ -3,6 +3,7 @@
 # make demo     run the first lesson in the sandbox and print what it shows
 # make test     all tests; test-unit: those without a kernel; test-kernel: those in the sandbox
 # make test-browser  JupyterLab in a headless Chromium, which it installs; screenshots in build/
+# make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
 # make bench    measure, in the sandbox: a table of figures with their spread
@@ -11,10 +12,11 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 KERNEL ?= 6.1
+ROUNDS ?= 50
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo test test-unit test-kernel test-browser check lock bench clean
+.PHONY: help setup demo test test-unit test-kernel test-browser soak check lock bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +42,9 @@ test-kernel: setup
 test-browser: setup
 	@.ci/browser
 	$(PYTEST) tests/browser
+
+soak: setup
+	KPMAGIC_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults
 
 check: setup
 	$(PY) -m ruff check .
