@@ -127,7 +127,7 @@ class Notebook:
         """Change to the dark theme."""
         self.page.evaluate("""() => jupyterapp.commands.execute(
             'apputils:change-theme', {theme: 'JupyterLab Dark'})""")
-        self.page.locator("body[data-jp-theme-light=false]").wait_for()
+        self.page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
         self.page.wait_for_timeout(500)
 
     def save(self) -> Any:
