@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,26 @@ def test_recorded_to_a_file_while_it_runs(sandbox: Connection, tmp_path: Path) -
     same(run, kpmagic.load(path))
     assert os.listdir(tmp_path) == ["run.parquet"]
     assert pd.read_parquet(path)["count"].sum() == 100070  # any reader of Parquet will do
+
+
+def test_a_full_disk_ends_the_run_and_the_target_goes_on(
+    sandbox: Connection, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.parquet"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+        run = kpmagic.probe("vfs_read", "emit(count, pos);", target=sandbox, follow=True,
+                            command="dd if=/dev/zero of=/dev/null bs=10", duration=None,
+                            max_time="60s", save=str(path))  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert run.stopped_by == "disk-full"
+    assert run.workload is not None
+    assert run.workload.exit_code == 137  # killed with its probe, as a shell says it
+    assert "could not be written any further" in str(run)
+    assert 0 < len(run.df()) == run.stats.rows < run.stats.hits
+    assert run.stats.balanced
+    loaded = kpmagic.load(path)
+    assert loaded.df().equals(run.df())
+    assert sandbox.run("true") == 0
