@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ BOOT_SECONDS = {"tcg": 60.0, "kvm": 20.0}
 GREET_SECONDS = 15.0  # a guest that is prepared greets within 0.3 s, on a quiet host
 SILENT_SECONDS = 1.5
 ATTEMPTS = 2
+MACHINE = "x86_64"
 
 
 class Sandbox:
@@ -215,6 +217,12 @@ class Sandbox:
         )
 
     def _require(self) -> None:
+        if platform.machine() != MACHINE:
+            raise TargetError(
+                f"this machine is {platform.machine()}: the sandbox runs its programs, and its "
+                f"kernels are for {MACHINE}",
+                hint=f"%kp target ssh://user@host probes a {MACHINE} machine from here",
+            )
         for program in ("qemu-system-x86_64", "busybox", "setpriv"):
             commands.find(program)
         if not guest_files.PYTHON.exists():

@@ -96,3 +96,10 @@ def test_no_qemu(fetched_kernel: str, monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.raises(MissingDependency, match="qemu-system-x86_64") as caught:
         kpmagic.connect("sandbox", kernel=fetched_kernel)
     assert "apt-get install qemu-system-x86" in caught.value.hint
+
+
+def test_another_architecture(fetched_kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(TargetError, match="this machine is aarch64") as caught:
+        kpmagic.connect("sandbox", kernel=fetched_kernel)
+    assert "ssh://" in caught.value.hint
