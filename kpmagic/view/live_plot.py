@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from ..run import Run
 from .panel import ProbePanel
-from .picture import bundle
+from .picture import INTERVAL, SHARE, bundle
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
-
-EVERY = 2  # beats of the pulse: a figure is some 50 kB
 
 
 class LivePlot(ProbePanel):
@@ -22,7 +21,7 @@ class LivePlot(ProbePanel):
         super().__init__(lambda: [run])
         self.run = run
         self.kind = kind
-        self._beats = 0
+        self._next = 0.0
         self._drawn: object = None
 
     def widget(self) -> Widget:
@@ -37,16 +36,17 @@ class LivePlot(ProbePanel):
         return self._both
 
     def beat(self) -> bool:
-        """Show the row every time, the plot every second time and at the end."""
-        self._beats += 1
-        if hasattr(self, "_both") and (self._beats % EVERY == 0 or self.run.state != "running"):
+        """Show the row every time, the plot less often and at the end."""
+        over = self.run.state != "running"
+        if hasattr(self, "_both") and (over or time.monotonic() >= self._next):
             self._draw()
         return super().beat()
 
     def _draw(self) -> None:
-        now = (self.run.stats, self.run.state)
+        before, now = time.monotonic(), (self.run.stats, self.run.state)
         if now != self._drawn:
             self._drawn = now
             shown: dict[str, Any] = {"output_type": "display_data", "metadata": {},
                                      "data": bundle(self.run, self.kind)}  # fmt: skip
             self._output.outputs = (shown,)
+            self._next = before + max(INTERVAL, SHARE * (time.monotonic() - before))

@@ -15,6 +15,7 @@ from .card import CARD, tables
 
 PLOTLY = "application/vnd.plotly.v1+json"
 INTERVAL = 2.0  # s; a figure is some 50 kB
+SHARE = 10  # times as long as a plot took, nothing is plotted
 HEIGHT = 450  # px; what plotly takes when a figure does not say
 
 
@@ -32,8 +33,9 @@ class Picture:
         now = time.monotonic()
         if now < self._next and self.run.state == "running":
             return
-        self._next = now + INTERVAL
         data = bundle(self.run, self.kind)
+        # a plot of millions of rows takes its time, of which cells get the larger part
+        self._next = now + max(INTERVAL, SHARE * (time.monotonic() - now))
         if self._handle is None:
             show: Any = ipython.display
             self._handle = show(data, raw=True, display_id=True)
