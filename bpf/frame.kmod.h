@@ -31,6 +31,7 @@
 #define KP_SLOTS 16384				/* of a table on one CPU */
 #define KP_KEYS 10240				/* that may be in use */
 #define KP_DEPTH 256				/* of a stack */
+#define KP_CALL_SIZE 9				/* endbr64 and a call */
 #define KP_OF_USER (1 << 8)			/* KP_USER_STACK of a body */
 #define KP_CONFIGURE _IOW('k', 1, struct kp_config)
 #define KP_DETACH _IO('k', 2)
@@ -187,7 +188,8 @@ long kp_stack(void *context, void *to, __u32 size, __u64 flags)
 		return size;
 	}
 	count = stack_trace_save(found, KP_DEPTH, 0);
-	for (first = 0; first < count && found[first] != regs->ip; first++)
+	/* where ftrace planted the probe, the trace has the address behind its call */
+	for (first = 0; first < count && found[first] - regs->ip > KP_CALL_SIZE; first++)
 		;
 	out[0] = regs->ip;
 	for (i = 1; i < most && first + i < count; i++)

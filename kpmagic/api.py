@@ -103,9 +103,11 @@ def prepare(asked: Probe, connection: Connection) -> Run:
     facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
     if asked.options.backend == "kmod":
-        return Run(connection, plan, _as_module(plan, facts, connection), CARD)
+        artifact = _as_module(plan, facts, connection)
+    else:
+        artifact = build.build(plan, facts)
     names = function_names(facts)
-    return Run(connection, plan, build.build(plan, facts), CARD, look_up=names)
+    return Run(connection, plan, artifact, CARD, look_up=names)
 
 
 def _check_backend(asked: Probe) -> None:
