@@ -26,6 +26,7 @@ from .stack_names import LookUp, no_name
 
 STOP_PATIENCE = 10.0
 START_PATIENCE = 60.0
+PROBE_PATIENCE = 0.5  # s for each that is planted, on a busy machine
 
 
 class Link(Protocol):
@@ -159,9 +160,10 @@ class Run(Result):
 
     def _request_start(self, life: Life) -> tuple[dict[str, Any], bytes]:
         arguments = start_arguments(self.plan, self.artifact)
+        patience = START_PATIENCE + PROBE_PATIENCE * len(arguments["programs"])
         try:
             return self.connection.request(
-                "start", self.artifact.object, run=life.number, timeout=START_PATIENCE,
+                "start", self.artifact.object, run=life.number, timeout=patience,
                 cwd=self.connection.cwd, **arguments,
             )  # fmt: skip
         except VerifierRefusal as refusal:

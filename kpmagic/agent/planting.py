@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import resource
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kpmagic.agent.arguments import Program
@@ -14,6 +14,8 @@ from kpmagic.agent.libbpf import ATTACH_ERRORS, Link, Object
 from kpmagic.agent.missed import address_of
 from kpmagic.agent.refusal import Refused
 
+StillHere = Callable[[], None]
+"""Called between two plantings: hundreds of them take the time of a sign of life."""
 SPARE = 256  # descriptors for everything else
 
 
@@ -39,9 +41,10 @@ def make_room(places: int) -> None:
 class Planting:
     """Plants, and keeps what came of it: ``links`` belong to whoever gave the list."""
 
-    def __init__(self, loaded: Object, links: list[Link]) -> None:
+    def __init__(self, loaded: Object, links: list[Link], still_here: StillHere) -> None:
         self._object = loaded
         self._links = links
+        self._still_here = still_here
         self.attached: list[dict[str, Any]] = []
         self.left_out: list[dict[str, Any]] = []
         self._first: Refused | None = None
@@ -53,6 +56,7 @@ class Planting:
         except Refused as error:
             self._refused(places, error)
             return
+        self._still_here()
         self._links.append(link)
         told = address_of(link) if len(places) == 1 else None
         for place in places:

@@ -16,7 +16,7 @@ from kpmagic.agent.leftovers import count_in_flight
 from kpmagic.agent.libbpf import SENTENCE, WALK, Link, Map, Object
 from kpmagic.agent.maps import read_aggregates, read_keys
 from kpmagic.agent.missed import count_missed
-from kpmagic.agent.planting import Planting, batches, make_room
+from kpmagic.agent.planting import Planting, StillHere, batches, make_room
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
 
@@ -34,9 +34,10 @@ SWITCHES = {
 class Probes:
     """A loaded object and its links. Whoever makes one closes it."""
 
-    def __init__(self, asked: Start, cgroup: int) -> None:
+    def __init__(self, asked: Start, cgroup: int, still_here: StillHere = lambda: None) -> None:
         """Load; nothing is planted yet. Raises Refused."""
         self._asked = asked
+        self._still_here = still_here
         self._cpus = possible_cpus()
         self._links: list[Link] = []
         self._missed_before: int | None = None
@@ -86,7 +87,7 @@ class Probes:
         """Plant all programs; return the wire's "attached" and "left_out". Raises Refused."""
         check_switches()
         make_room(len(self._asked.programs))
-        planted = Planting(self._object, self._links)
+        planted = Planting(self._object, self._links, self._still_here)
         for together in batches(self._asked.programs):
             planted.plant(together)
         planted.check()

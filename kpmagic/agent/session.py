@@ -27,6 +27,7 @@ from kpmagic.agent.workload import Workload
 MS = 1_000_000
 BUSY_MS, QUIET_MS = 10, 80
 COUNTERS_NS = 250 * MS
+SIGN_NS = 1000 * MS
 DETACH_SECONDS = 0.02
 PIECES = 8  # of the ring before the channel is looked at again
 # a program that saw the gate open may still be running: none takes that long
@@ -78,6 +79,16 @@ class Session:
             "attach_ns": time.monotonic_ns() - loaded,
         }
 
+    def _still_here(self) -> None:
+        """Let the notebook know that planting goes on: zeros now and then."""
+        when, _ = self._last_counters
+        now = time.monotonic_ns()
+        if now - when >= SIGN_NS:
+            zeros = dict.fromkeys(wire.COUNTERS, 0)
+            self._channel.send(wire.LOST, self.number, wire.pack_json(zeros))
+            self._channel.flush()
+            self._last_counters = (now, zeros)
+
     def _mechanism(self) -> str | None:
         """Return how the probes are planted: the kernel may change it while they are."""
         return mechanism(
@@ -88,7 +99,7 @@ class Session:
     def _load(self, cgroup: int) -> Probes | ModuleProbes:
         if self._asked.module:
             return ModuleProbes(self._asked, cgroup, self.number)
-        return Probes(self._asked, cgroup)
+        return Probes(self._asked, cgroup, self._still_here)
 
     def go(self) -> None:
         """Open the gate and let the command go."""
