@@ -290,7 +290,7 @@ class Connection:
         if self.failure:
             what += f": {self.failure}"
         excerpt = "\n".join(words.splitlines()[:EXCERPT_LINES])
-        hint = "the next cell on the default target starts a fresh one"
+        hint = "run the cell again: the target is started, or connected to, anew"
         return TargetLost(f"{what}\n{excerpt}" if excerpt else what, hint=hint)
 
     def _send(self, run: int, payload: bytes) -> None:
