@@ -24,7 +24,7 @@ from .complete_names import MOST, Names
 if TYPE_CHECKING:
     from ..kernel.facts import KernelFacts
 
-_MAGIC = re.compile(r"(%{1,2})(kprobe|kretprobe|kp)\b[ \t]?(.*)", re.DOTALL)
+_MAGIC = re.compile(r"(%{1,2})(kprobe|kretprobe|kmodule|kp)\b[ \t]?(.*)", re.DOTALL)
 KINDS = {"struct": (Kind.STRUCT,), "union": (Kind.UNION,), "enum": (Kind.ENUM, Kind.ENUM64)}
 Kinds = Mapping[str, str]
 
@@ -60,10 +60,12 @@ def complete(full_text: str, line: int, column: int, known: Known) -> Offer:
     match = _MAGIC.match(before.lstrip())
     if match is None or not before[match.end(2) - len(before.lstrip()) :][:1].isspace():
         return NOTHING
-    return in_command(match[3], known) if match[2] == "kp" else in_line(match[3], known)
+    if match[2] == "kp":
+        return in_command(match[3], known)
+    return in_line(match[3], known, match[2])
 
 
-def in_line(text: str, known: Known) -> Offer:
+def in_line(text: str, known: Known, magic: str) -> Offer:
     """Return what may stand at the end of a probe magic's line: an option, a value, a place."""
     if text.count("'") % 2 or text.count('"') % 2 or " #" in text:
         return NOTHING
@@ -77,10 +79,10 @@ def in_line(text: str, known: Known) -> Offer:
     if fragment.startswith("-"):
         given = {BY_FLAG[word].field for word in words if word in BY_FLAG}
         left = [option.flag or option.short for option in OPTIONS
-                if is_of(option, "kprobe")
+                if is_of(option, magic)
                 and (option.field not in given or option.field == "defines")]  # fmt: skip
         return offer(fragment, left, "keyword")
-    return functions(fragment, known)
+    return NOTHING if magic == "kmodule" else functions(fragment, known)
 
 
 def values_of(flag: str) -> list[str]:
@@ -111,6 +113,8 @@ def in_body(body: str, magic: str, line: str, known: Known) -> Offer:
     tag = tag_at_end(body)
     if tag is not None:
         return types(f"{tag[0]} {tag[1]}", known)
+    if magic == "kmodule":
+        return NOTHING  # a whole C file, with its own headers
     scope = Scope(known.facts.btf, function_of(line, known.facts), magic == "kretprobe")
     fragment, found = at_end(body, scope)
     return Offer(fragment, {name: kind for name, kind in sorted(found.items())

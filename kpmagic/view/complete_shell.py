@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .complete import Known
 
 FIRST = 1000  # before Python's own matchers, which take seconds to find nothing in C
-_OURS = re.compile(r"\s*%{1,2}(?:kprobe|kretprobe|kp)\b")
+_OURS = re.compile(r"\s*%{1,2}(?:kprobe|kretprobe|kmodule|kp)\b")
 
 
 def add(shell: InteractiveShell, known: Callable[[], Known]) -> None:
