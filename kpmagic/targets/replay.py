@@ -225,10 +225,7 @@ class Agent:
         player = self._players[frame.run] = Player(
             past, rows, self._replay.speed, lambda type_, payload: self.say(
                 type_, frame.run, payload))  # fmt: skip
-        self._reply(frame, asked, {
-            "attached": past.info.get("attached", []),
-            "addresses": past.info.get("addresses", {}),
-        })
+        self._reply(frame, asked, dict(past.info))  # with all that the agent answered then
         threading.Thread(target=player.play, name="kpmagic replay", daemon=True).start()
 
     def _stop(self, frame: wire.Frame, asked: dict[str, Any], blob: bytes) -> None:
