@@ -137,6 +137,8 @@ def _site(
         _refuse(deadly(symbol))
     address = symbol.address + offset if symbol.address else 0
     function = _function(symbol, facts)
+    if function is not None and not note and "." in symbol.name:
+        note = f"{symbol.name}: arguments as in the source; the compiler may pass them otherwise"
     return Site(
         spec,
         symbol.name,

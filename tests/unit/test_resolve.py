@@ -406,3 +406,9 @@ def test_all_functions_of_a_name_when_that_is_asked(facts: KernelFacts) -> None:
     assert [site.symbol for site in plan.sites] == ["name_show", "name_show"]
     assert len({site.address for site in plan.sites}) == 2
     assert all(site.exact for site in plan.sites)
+
+
+def test_arguments_of_a_compilers_variant_are_not_trusted(facts: KernelFacts) -> None:
+    found = site(facts, "finish_task_switch.isra.0")
+    assert found.function is not None
+    assert "the compiler may pass them otherwise" in found.note
