@@ -115,7 +115,7 @@ class Notebook:
         return output
 
     def output(self, number: int) -> Locator:
-        return self.cell(number).locator(".jp-OutputArea")
+        return self.cell(number).locator(".jp-Cell-outputArea")
 
     def type(self, number: int, text: str) -> None:
         """Put ``text`` in place of a cell's, by keyboard."""

@@ -80,6 +80,7 @@ def test_plots_appear_and_follow(notebook: Any, shots: Path) -> None:
         f"%%kprobe vfs_read --while 'cp /bin/cat \"/tmp/{HOSTILE[:11]}\"; "
         f"\"/tmp/{HOSTILE[:11]}\" /etc/passwd' --follow -q\ncount(by = comm);",
         "_.plot()",
+        "run.live('rate')",
     )
     book.run(0)
     output = book.start(1)
@@ -90,13 +91,14 @@ def test_plots_appear_and_follow(notebook: Any, shots: Path) -> None:
     expect(output.locator(".kp-head")).to_contain_text("stopped (--while)")
     expect(title).to_contain_text("(s)")  # it has followed: the first were ms
     expect(output.locator("table")).to_have_count(0)
-    for number in (2, 3, 5):
+    for number in (2, 3, 5, 6):
         if number == 5:
             book.run(4)
         expect(plots(book.run(number))).to_have_count(1)
     expect(book.output(5)).to_contain_text("<img src=x")
     assert book.page.locator("img[src=x]").count() == 0
-    for number, name in ((1, "plot-heatmap"), (2, "plot-rate"), (3, "plot-hist"), (5, "plot-bars")):
+    for number, name in ((1, "plot-heatmap"), (2, "plot-rate"), (3, "plot-hist"), (5, "plot-bars"),
+                         (6, "live")):
         book.output(number).scroll_into_view_if_needed()
         book.output(number).screenshot(path=shots / f"{name}.png")
     book.dark()
