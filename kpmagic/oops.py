@@ -42,8 +42,8 @@ def frames(words: str) -> list[Frame]:
         if match is None or match["guess"]:
             continue
         frame = Frame(match["function"], int(match["offset"], 16), match["module"] or "")
-        # the registers are printed again at the end of it all
-        if match["rip"] and found:
+        # the registers are printed again at the end of it all; those an interrupt came to are not
+        if match["rip"] and frame in found:
             break
         found.append(frame)
     return found
@@ -71,7 +71,7 @@ def _line(object_: bytes, frame: Frame, file: str) -> int:
             return 0
         # but for the innermost, an address is that of the instruction after the call
         address = int(match[1], 16) + max(frame.offset - 1, 0)
-        said = _run([addr2line, "-e", kept.name, "-j", match[2], f"{address:#x}"])
+        said = _run([addr2line, "-i", "-e", kept.name, "-j", match[2], f"{address:#x}"])
     place = re.search(rf"(?:^|/){re.escape(file)}:(\d+)", said)
     return int(place[1]) if place else 0
 
