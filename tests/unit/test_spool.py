@@ -10,18 +10,24 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import far_end
 import numpy as np
+import pyarrow as pa
 import pytest
 from far_end import FarEnd, a_run, started, stopped
+from records import record, site
 
 import kpmagic
 from kpmagic.connection import Connection
 from kpmagic.errors import RecordingError, TargetError
 from kpmagic.journal import Journal, read
 from kpmagic.parquet import MAGIC
+from kpmagic.recording import Recording
+from kpmagic.spool import Spool
 from kpmagic.view.card import CARD
 
 
@@ -215,3 +221,25 @@ def test_frames_of_two_threads_stand_one_behind_the_other(tmp_path: Path) -> Non
         thread.join()
     assert list(read(journal.fd, journal.size)) == [(3, b"x" * 99)] * 2000
     journal.discard()
+
+
+def test_memory_stays_as_it_is(tmp_path: Path) -> None:
+    """Arrow's memory and Python's, after 10 batches and after 100."""
+    size = far_end.SIZE
+    batch = b"".join(record(far_end.ROW, {"n": n}, size=size) for n in range(2000))
+    spool = Spool(tmp_path / "x", lambda: Recording([far_end.ROW], [site("f")], size), b"{}")
+    held = []
+    tracemalloc.start()
+    try:
+        for count in (10, 90):
+            for _ in range(count):
+                spool.feed(batch)
+            held.append((pa.total_allocated_bytes(), tracemalloc.get_traced_memory()[0]))
+    finally:
+        tracemalloc.stop()
+    assert spool.rows == 200_000
+    assert held[1][0] <= held[0][0]
+    assert held[1][1] < held[0][1] + 50_000
+    assert len(spool.head(20)) == 20
+    assert len(spool.df()) == 200_000
+    spool.discard()
