@@ -25,9 +25,9 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .loading import load
     from .api import module, probe, retprobe
     from .comparison import compare
+    from .loading import load
     from .magics import load_ipython_extension, unload_ipython_extension
     from .run import Run
     from .session import connect, use
