@@ -14,7 +14,7 @@ import struct
 import time
 from typing import Any
 
-from kpmagic.agent import kmod, wire
+from kpmagic.agent import kmod, sweep, wire
 from kpmagic.agent.arguments import Start
 from kpmagic.agent.gate import Gate
 from kpmagic.agent.hello import possible_cpus
@@ -70,9 +70,11 @@ class ModuleProbes:
         parameters = f"buffer={self._asked.buffer}"
         if any(exact):
             parameters += " addresses=" + ",".join(map(str, exact))
+        sweep.note_module(self._name)
         try:
             kmod.insert(image, parameters)
         except OSError as error:
+            sweep.forget_module(self._name)
             raise self._refused(error) from None
 
     def _refused(self, error: OSError) -> Refused:
@@ -166,7 +168,8 @@ class ModuleProbes:
         end = time.monotonic() + REMOVE_SECONDS
         while True:
             try:
-                return kmod.remove(self._name)
+                kmod.remove(self._name)
+                return sweep.forget_module(self._name)
             except OSError as error:
                 if error.errno not in (errno.EBUSY, errno.EWOULDBLOCK) or time.monotonic() > end:
                     return None
