@@ -24,7 +24,11 @@ class Channel(Protocol):
 
 
 class Target(Protocol):
-    """A machine whose kernel is probed."""
+    """A machine whose kernel is probed.
+
+    It may also have ``cwd``, the directory there in which commands run, and ``lease``, how long
+    a silence there and here is borne (lease.py); without one nobody asks for a sign of life.
+    """
 
     name: str
 
