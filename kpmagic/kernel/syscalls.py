@@ -22,6 +22,7 @@ FORMATS = tuple(
 _FIELD = re.compile(r"^\tfield:(.+?)\s*\b(\w+);\toffset:\d+;\tsize:\d+;", re.MULTILINE)
 _COMMON = "common_"
 _NUMBER = "__syscall_nr"
+_COPIES = ("__data_loc", "__rel_loc")  # what an argument points to, for the event alone
 
 
 def plain_name(spec: Spec) -> str:
@@ -61,7 +62,7 @@ def prototype(call: str, text: str) -> Function:
     fields = [
         (type_, name)
         for type_, name in _FIELD.findall(text)
-        if not name.startswith(_COMMON) and name != _NUMBER
+        if not name.startswith(_COMMON) and name != _NUMBER and not type_.startswith(_COPIES)
     ]
     parameters = tuple(_parameter(type_.strip(), name) for type_, name in fields)
     return Function(PREFIX + call, parameters, "long", returns_size=8, convention="syscall")

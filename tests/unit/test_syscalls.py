@@ -35,6 +35,7 @@ format:
 \tfield:const char * filename;\toffset:24;\tsize:8;\tsigned:0;
 \tfield:char *const * argv;\toffset:32;\tsize:8;\tsigned:0;
 \tfield:umode_t mode;\toffset:40;\tsize:8;\tsigned:0;
+\tfield:__data_loc char[] __filename_val;\toffset:48;\tsize:4;\tsigned:0;
 
 print fmt: "dfd: 0x%08lx", ((unsigned long)(REC->dfd))
 """
