@@ -105,7 +105,7 @@ def target(words: list[str]) -> None:
     names, options = options_of(words, (*SANDBOX_OPTIONS, "speed"))
     if not names and not options:
         now = session.default
-        print(f"{now.name} {now.release}" if now else "sandbox, not started yet")
+        print(f"{now.name} {now.release}" if now else f"{session.name}, not started yet")
         return
     given: dict[str, Any] = dict(options)
     if "cpus" in given:

@@ -35,6 +35,9 @@ class Finding(NamedTuple):
 
 def findings(connection: Connection) -> Iterator[Finding]:
     """Yield what is found on the connected target."""
+    if "no_kernel" in connection.hello:
+        yield Finding("target", None, str(connection.hello["no_kernel"]), "%kp target sandbox")
+        return
     release = str(connection.hello["release"])
     yield Finding("target's kernel", True, release)
     libbpf = connection.hello["libbpf"]

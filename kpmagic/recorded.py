@@ -35,7 +35,8 @@ def read(path: str | Path) -> tuple[Past, Rows]:
         if begin == JOURNAL:
             return _journal(file)
     except (OSError, ValueError) as error:  # ValueError: a NUL in its name
-        raise RecordingError(f"cannot read {str(path)!r}: {getattr(error, 'strerror', error)}") from None
+        why = getattr(error, "strerror", error)
+        raise RecordingError(f"cannot read {str(path)!r}: {why}") from None
     except RecordingError as error:
         hint = error.hint or HINT
         raise RecordingError(f"cannot read {str(path)!r}: {error.message}", hint=hint) from None

@@ -172,6 +172,11 @@ class Session:
         )
 
     @property
+    def name(self) -> str:
+        """The default target's name, be it started or not."""
+        return self._name
+
+    @property
     def default(self) -> Connection | None:
         """The default target's connection, if it has been started and is alive."""
         alive = self._default is not None and self._default.alive

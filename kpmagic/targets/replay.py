@@ -98,7 +98,7 @@ class Replay:
             known = [shlex.join(json.loads(cell)[1:]) for cell in self._answers
                      if json.loads(cell)[0] == "kp"]  # fmt: skip
             there = f"there is {'; '.join(f'%kp {each}' for each in known[:NAMED])}" if known \
-                else "and there is none of another"  # fmt: skip
+                else "nothing that %kp asks was recorded"  # fmt: skip
             raise TargetError(f"no recording of '%kp {shlex.join(asked)}': {there}",
                               hint=f"{NO_KERNEL}\n{REAL}")  # fmt: skip
         return found

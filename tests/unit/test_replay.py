@@ -16,6 +16,7 @@ from saved import finished, same
 import kpmagic
 from kpmagic.api import start
 from kpmagic.connection import Connection
+from kpmagic.doctor import checks
 from kpmagic.errors import CellError, RecordingError, TargetError
 from kpmagic.model import Options, Probe
 from kpmagic.run import Run
@@ -122,6 +123,9 @@ def test_nothing_else_can_be_asked(far: Any, tmp_path: Path) -> None:
                     target.kernel_log):
             with pytest.raises(TargetError, match="no kernel behind it"):
                 ask()
+        last = checks(target)[-1]
+        assert last.ok is None
+        assert "no kernel behind it" in str(last)
         with pytest.raises(TargetError, match="no kernel behind it"):
             kpmagic.module("hello", "int x;", target=target, command="ls")
         with pytest.raises(CellError, match="keeps the source"):
