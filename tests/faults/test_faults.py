@@ -26,7 +26,7 @@ from kpmagic.errors import TargetLost
 from kpmagic.targets.sandbox import Sandbox
 from kpmagic.targets.ssh import Ssh
 
-ROUNDS = int(os.environ.get("KPMAGIC_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("KPMAGIC_ROUNDS", "2"))
 SEED = int(os.environ.get("KPMAGIC_SEED", "0")) or random.randrange(1 << 32)
 PATIENCE = 90.0
 FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
