@@ -2,8 +2,8 @@
 """Addresses of call stacks → functions' names, whole columns at a time.
 
 A stack is a row of addresses, the innermost first and 0 behind the last; a user's stack
-(``ustack``) has the process id in front. All but the innermost are return addresses, and those of a call that
-never returns lie behind their function's end: they are looked up a byte before.
+(``ustack``) has the process id in front. All but the innermost are return addresses, and those
+of a call that never returns lie behind their function's end: they are looked up a byte before.
 """
 
 from __future__ import annotations
