@@ -31,6 +31,8 @@ demo: setup
 	$(PY) notebooks/execute.py $(NOTEBOOK)
 
 test: setup
+	$(PYTEST) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
+	$(PYTEST) tests/kernel/test_cases.py --kernel 6.12
 	$(PYTEST) tests --ignore=tests/browser
 
 test-unit: setup
