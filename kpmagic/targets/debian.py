@@ -81,7 +81,7 @@ def mirror() -> str:
     if found is None:
         raise TargetError(
             "no Debian mirror is known on this machine: its apt sources name none",
-            hint="set KPMAGIC_DEBIAN_MIRROR to the address of one; debian.org/mirror/list has them",
+            hint="set KPMAGIC_DEBIAN_MIRROR to the address of one, from Debian's list of mirrors",
         )
     return found
 
