@@ -3,25 +3,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from dataclasses import replace
 from typing import Any
 
-from . import oops, options
+from . import oops
 from .agent import wire
 from .connection import Connection
-from .errors import KpmagicError, TargetError, TargetLost
+from .control import START_PATIENCE, Controlled
+from .errors import KpmagicError
 from .kernel_log import KernelLog
 from .life import Workload
 from .model import Artifact
 from .modules import Module
 from .shown import View
 from .stats import Stats
-
-STOP_PATIENCE = 10.0
-START_PATIENCE = 60.0
 
 
 class ModuleLife:
@@ -64,11 +61,14 @@ class ModuleLife:
             self.ended.set()
 
 
-class ModuleRun:
+class ModuleRun(Controlled):
     """A kernel module's run: in the kernel from start to stop; `df` is the kernel's log since.
 
     As a context manager it is removed at the end of the block.
     """
+
+    connection: Connection
+    _life: ModuleLife
 
     def __init__(
         self, connection: Connection, module: Module, artifact: Artifact, view: View | None = None
@@ -194,54 +194,6 @@ class ModuleRun:
             "started": time.time(),
         }
         return self
-
-    def _abandon(self, life: ModuleLife, error: BaseException) -> None:
-        """Leave nothing of a start that failed or was interrupted."""
-        if isinstance(error, KpmagicError):
-            self.failure = error
-        else:
-            with contextlib.suppress(TargetError):  # it may not have come so far
-                self.connection.request("stop", run=life.number, reason="interrupt")
-        life.reason = life.reason or "error"
-        life.ended.set()
-        self.connection.forget(life.number)
-
-    def stop(self, reason: str = "user") -> ModuleRun:
-        """Remove the module and wait for its last words. Harmless when it is out already."""
-        life = self._life
-        if not life.ended.is_set():
-            try:
-                self.connection.request("stop", run=life.number, reason=reason)
-            except TargetLost:
-                life.on_lost()
-            except TargetError:
-                if not life.ended.wait(1.0):  # it may have ended by itself meanwhile
-                    raise
-            life.ended.wait(STOP_PATIENCE)
-        return self
-
-    def wait(self, timeout: float | str | None = None) -> bool:
-        """Wait until it is out, at most ``timeout`` (s, or ``"5s"``); say whether it is."""
-        limit = None if timeout is None else options.duration(timeout) / 1e9
-        end = None if limit is None else time.monotonic() + limit
-        while not self._life.ended.wait(0.1):
-            if end is not None and time.monotonic() >= end:
-                return False
-        return True
-
-    def finish(self) -> ModuleRun:
-        """Wait until it is out; an interrupt removes it and keeps the log."""
-        try:
-            self.wait()
-        except KeyboardInterrupt:
-            self.stop("interrupt")
-        return self
-
-    def __enter__(self) -> ModuleRun:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def __repr__(self) -> str:
         if self._view is None:

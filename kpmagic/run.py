@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from . import options, saving
 from .batches import Batches
 from .connection import Listener
-from .errors import KpmagicError, TargetError, TargetLost
+from .control import START_PATIENCE, Asked, Controlled
+from .errors import TargetError, TargetLost
 from .life import Life
 from .model import Artifact, Plan, Program
 from .recording import Recording, Rows
@@ -24,12 +25,10 @@ from .shown import View
 from .spool import Spool
 from .stack_names import LookUp, no_name
 
-STOP_PATIENCE = 10.0
-START_PATIENCE = 60.0
 PROBE_PATIENCE = 0.5  # s for each that is planted, on a busy machine
 
 
-class Link(Protocol):
+class Link(Asked, Protocol):
     """What a run needs of a connection.Connection; loading.Ended is what is left of one."""
 
     @property
@@ -58,15 +57,6 @@ class Link(Protocol):
     def listen(self, number: int, listener: Listener) -> None:
         """Have the frames of run ``number`` go to ``listener``."""
 
-    def forget(self, number: int) -> None:
-        """Drop the frames of run ``number`` from now on."""
-
-    def request(
-        self, word: str, blob: bytes = b"", *, run: int = 0, timeout: float | None = 60.0,
-        **arguments: Any,
-    ) -> tuple[dict[str, Any], bytes]:  # fmt: skip
-        """Ask the agent; return the answer and its blob. Raises TargetError."""
-
     def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
         """Ask the agent for what needs no answer. Raises TargetLost."""
 
@@ -74,12 +64,15 @@ class Link(Protocol):
         """Return the error that says this target is gone."""
 
 
-class Run(Result):
+class Run(Result, Controlled):
     """A probe's run, live, finished or loaded; what every probe magic and ``kpmagic.probe`` return.
 
     As a context manager it stops at the end of the block. ``life`` is that of a loaded one.
     ``look_up`` names the functions of stacks.
     """
+
+    connection: Link
+    _life: Life
 
     def __init__(
         self,
@@ -173,55 +166,8 @@ class Run(Result):
             program = refusal.program or self.artifact.source.programs[0].program
             raise explain(refusal.log, program, self.artifact, self.plan.probe) from None
 
-    def _abandon(self, life: Life, error: BaseException) -> None:
-        """Leave nothing of a start that failed or was interrupted."""
-        if isinstance(error, KpmagicError):
-            self.failure = error
-        else:
-            with contextlib.suppress(TargetError):  # it may not have come so far
-                self.connection.request("stop", run=life.number, reason="interrupt")
-        life.reason = life.reason or "error"
+    def _abandoned(self) -> None:
         saving.abandoned(self)
-        life.ended.set()
-        self.connection.forget(life.number)
-
-    def stop(self, reason: str = "user") -> Run:
-        """End it and wait for its last rows. Harmless when it has ended already."""
-        life = self._life
-        if not life.ended.is_set():
-            try:
-                self.connection.request("stop", run=life.number, reason=reason)
-            except TargetLost:
-                life.on_lost()
-            except TargetError:
-                if not life.ended.wait(1.0):  # it may have ended by itself meanwhile
-                    raise
-            life.ended.wait(STOP_PATIENCE)
-        return self
-
-    def wait(self, timeout: float | str | None = None) -> bool:
-        """Wait until it has ended, at most ``timeout`` (s, or ``"5s"``); say whether it has."""
-        limit = None if timeout is None else options.duration(timeout) / 1e9
-        end = None if limit is None else time.monotonic() + limit
-        # short waits, so that an interrupt is noticed at once on every platform
-        while not self._life.ended.wait(0.1):
-            if end is not None and time.monotonic() >= end:
-                return False
-        return True
-
-    def finish(self) -> Run:
-        """Wait until it has ended; an interrupt ends it and keeps the data."""
-        try:
-            self.wait()
-        except KeyboardInterrupt:
-            self.stop("interrupt")
-        return self
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _new_life(self, number: int = 0) -> Life:
         rows = saving.spooled(self, self._rows) if number else None

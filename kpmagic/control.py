@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""Stopping and waiting: the same for every live run, whatever it has put into the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any, Protocol, Self
+
+from . import options
+from .errors import KpmagicError, TargetError, TargetLost
+
+STOP_PATIENCE = 10.0
+START_PATIENCE = 60.0
+
+
+class Living(Protocol):
+    """What control needs of one time in the kernel: life.Life, module_run.ModuleLife."""
+
+    number: int
+    reason: str
+    ended: threading.Event
+
+    def on_lost(self) -> None:
+        """No further frame will come."""
+
+
+class Asked(Protocol):
+    """What control needs of a connection."""
+
+    def forget(self, number: int) -> None:
+        """Drop the frames of run ``number`` from now on."""
+
+    def request(
+        self, word: str, blob: bytes = b"", *, run: int = 0, timeout: float | None = 60.0,
+        **arguments: Any,
+    ) -> tuple[dict[str, Any], bytes]:  # fmt: skip
+        """Ask the agent; return the answer and its blob. Raises TargetError."""
+
+
+class Controlled:
+    """A live run that can be stopped and waited for; as a context manager it stops at the end."""
+
+    connection: Asked
+    failure: KpmagicError | None
+    _life: Living
+
+    def stop(self, reason: str = "user") -> Self:
+        """End it and wait for what was on its way. Harmless when it has ended already."""
+        life = self._life
+        if not life.ended.is_set():
+            try:
+                self.connection.request("stop", run=life.number, reason=reason)
+            except TargetLost:
+                life.on_lost()
+            except TargetError:
+                if not life.ended.wait(1.0):  # it may have ended by itself meanwhile
+                    raise
+            life.ended.wait(STOP_PATIENCE)
+        return self
+
+    def wait(self, timeout: float | str | None = None) -> bool:
+        """Wait until it has ended, at most ``timeout`` (s, or ``"5s"``); say whether it has."""
+        limit = None if timeout is None else options.duration(timeout) / 1e9
+        end = None if limit is None else time.monotonic() + limit
+        # short waits, so that an interrupt is noticed at once on every platform
+        while not self._life.ended.wait(0.1):
+            if end is not None and time.monotonic() >= end:
+                return False
+        return True
+
+    def finish(self) -> Self:
+        """Wait until it has ended; an interrupt ends it and keeps the data."""
+        try:
+            self.wait()
+        except KeyboardInterrupt:
+            self.stop("interrupt")
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _abandon(self, life: Living, error: BaseException) -> None:
+        """Leave nothing of a start that failed or was interrupted."""
+        if isinstance(error, KpmagicError):
+            self.failure = error
+        else:
+            with contextlib.suppress(TargetError):  # it may not have come so far
+                self.connection.request("stop", run=life.number, reason="interrupt")
+        life.reason = life.reason or "error"
+        self._abandoned()
+        life.ended.set()
+        self.connection.forget(life.number)
+
+    def _abandoned(self) -> None:
+        """Undo what this kind of run had begun besides, before anybody sees that it has ended."""
