@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from kpmagic import cache
-from kpmagic.analyse import analyse, define_arguments
+from kpmagic.analysis.analyse import analyse, define_arguments
 from kpmagic.backends.base import Backend
 from kpmagic.backends.bpf import CELL, Bpf
 from kpmagic.compiler.client import Compiler

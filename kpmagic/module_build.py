@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from . import cache
-from .analyse import analyse
+from .analysis.analyse import analyse
 from .backends.bpf import CELL
 from .backends.kmod import NAME, Kmod
 from .backends.kmod_checks import check

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from compiled import TinyKernel
 
-from kpmagic.analyse import analyse
+from kpmagic.analysis.analyse import analyse
 from kpmagic.backends.kmod import Kmod
 from kpmagic.compiler.toolchain import bpf_directory
 from kpmagic.model import Source

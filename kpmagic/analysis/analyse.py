@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Plan → Analysis: what each expression of the body is, asked of clang."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from kpmagic.aggregations import Aggregations
+from kpmagic.analysis.column import Expressions
+from kpmagic.analysis.diagnosis import Diagnosis
+from kpmagic.analysis.statements import Statements
+from kpmagic.body import Edit, narrow, widen
+from kpmagic.errors import BuildError, CellError, KpmagicError
+from kpmagic.grouping import body_of, groups, placed
+from kpmagic.handler import Analysis, Handler
+from kpmagic.marked import FUNCTION, mark
+from kpmagic.model import LeftOut, Plan, Probe
+
+
+class Analyser(Protocol):
+    """Parses a text and describes one function of it; see `compiler.worker`."""
+
+    def analyse(self, text: str, function: str, defines: list[str]) -> dict[str, Any]:
+        """Return diagnostics, edits and calls. Raises BuildError."""
+
+
+def analyse(plan: Plan, compiler: Analyser) -> Analysis:
+    """Return what every handler of ``plan`` is. Raises CellError and BuildError.
+
+    Sites to which the body looks the same are analysed once. Of those that only a wildcard
+    brought, the ones the body does not fit are left out, unless it fits none.
+    """
+    aggregations = Aggregations(plan.probe.cell)
+    handlers: list[Handler] = []
+    left_out: list[LeftOut] = []
+    first: KpmagicError | None = None
+    rows = 0
+    for numbers in groups(plan):
+        try:
+            handler = _handler(plan, numbers, rows, aggregations, compiler)
+        except (CellError, BuildError) as error:
+            if not all(plan.sites[number].spec.wild for number in numbers):
+                raise
+            first = first or error
+            left_out += [LeftOut(plan.sites[n].symbol, _misfit(error)) for n in numbers]
+            continue
+        rows += len(handler.emits)
+        handlers += placed(plan, handler)
+    if first is not None and not handlers:
+        raise first
+    return Analysis(plan, tuple(handlers), tuple(left_out))
+
+
+def _misfit(error: KpmagicError) -> str:
+    return f"not one that the body fits ({error.message})"
+
+
+def define_arguments(probe: Probe) -> list[str]:
+    """Return clang's arguments for the user's ``-D``."""
+    return [f"-D{name}={value}" for name, value in probe.options.defines]
+
+
+def _handler(
+    plan: Plan, numbers: tuple[int, ...], rows: int, aggregations: Aggregations, compiler: Analyser
+) -> Handler:
+    """Return the handler of sites that look the same. Raises CellError and BuildError."""
+    site = plan.sites[numbers[0]]
+    marked = mark(plan, site, narrow(body_of(plan, site)))
+    diagnosis = Diagnosis(plan, site, marked)
+    answer = compiler.analyse(widen(marked.text), FUNCTION, define_arguments(plan.probe))
+    diagnosis.check(answer)
+    edits = [Edit(*edit) for edit in answer["edits"]]
+    expressions = Expressions(plan, site, marked, edits, diagnosis)
+    seen = {found["call"]: found["arguments"] for found in answer["calls"]}
+    pieces = Statements(expressions, diagnosis, rows, aggregations).pieces(seen)
+    where = marked.where
+    condition = expressions.code(where.start, where.end) if where else ""
+    names = marked.body.body.names | (where.body.names if where else frozenset())
+    return Handler(site, numbers, tuple(pieces), condition, names)
