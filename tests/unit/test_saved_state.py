@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,15 @@ def test_a_machine_is_saved_for_its_owner_only(guest: Guest, cache: Path) -> Non
     assert (top / "one/ram").stat().st_blocks * 512 < MEMORY
 
 
+def wait_for_firmware(guest: Guest) -> None:
+    """Wait until the firmware has copied itself from its ROM to the guest's memory."""
+    end = time.monotonic() + 20
+    while b"SeaBIOS" not in os.pread(guest.ram, 0x10000, 0xF0000):
+        assert time.monotonic() < end, "the firmware does not start"
+
+
 def test_a_copy_has_the_memory_and_leaves_the_original_alone(guest: Guest, tmp_path: Path) -> None:
+    wait_for_firmware(guest)
     assert saved_state.save("one", guest.monitor, guest.ram)
     path = tmp_path / "cache/machines/one/ram"
     before = path.read_bytes()
