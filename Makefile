@@ -6,6 +6,7 @@
 # make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
+# make docs     build the documentation as a static site in build/docs, all its links checked
 # make bench    measure, in the sandbox: a table of figures with their spread
 # make clean    remove what was built here
 
@@ -16,7 +17,7 @@ ROUNDS ?= 50
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo test test-unit test-kernel test-browser soak check lock bench clean
+.PHONY: help setup docs demo test test-unit test-kernel test-browser soak check lock bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,6 +63,10 @@ lock: setup
 	  .venv/lock/bin/python -m pip freeze --exclude-editable; } > .venv/lock/new
 	mv .venv/lock/new requirements-dev.lock
 	rm -rf .venv/lock
+
+docs: setup
+	$(PY) -m sphinx -q -W --keep-going -b dirhtml docs build/docs
+	$(PY) docs/links.py build/docs
 
 bench: setup
 	$(PY) -m kpmagic kernels fetch $(KERNEL)

@@ -22,6 +22,7 @@ from IPython.core.magic import (
 from .errors import CellError
 from .options import help_text
 from .syntax import parse_probe
+from .vocabulary import help_text as words_text
 
 if TYPE_CHECKING:
     from .model import Kind, Options, Probe
@@ -138,6 +139,10 @@ KpmagicMagics.kprobe.__doc__ = f"""Probe a kernel function, or a place in it, wi
 %kprobe without a body makes a column of every argument. Returns the Run.
 
 {help_text()}
+
+Words of the body, beside C, the function's parameters, pid, tid, uid, comm, cpu, ts, func, regs:
+
+{words_text()}
 """
 KpmagicMagics.kretprobe.__doc__ = f"""Probe a kernel function's return with a few C statements.
 
