@@ -3,6 +3,7 @@
 # make demo     run the first lesson in the sandbox and print what it shows
 # make test     all tests; test-unit: those without a kernel; test-kernel: those in the sandbox
 # make test-browser  JupyterLab in a headless Chromium, which it installs; screenshots in build/
+# make record-lessons  run the lessons on a real kernel and keep what they show; LESSONS="01 07"
 # make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
@@ -17,7 +18,7 @@ ROUNDS ?= 50
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup docs demo test test-unit test-kernel test-browser soak check lock bench clean
+.PHONY: help setup docs demo test test-unit test-kernel test-browser soak check lock bench clean record-lessons
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +35,7 @@ demo: setup
 test: setup
 	$(PYTEST) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
 	$(PYTEST) tests/kernel/test_cases.py --kernel 6.12
+	$(PYTEST) tests/notebooks/test_lessons.py --kernel 6.12 -k live
 	$(PYTEST) tests --ignore=tests/browser
 
 test-unit: setup
@@ -45,6 +47,10 @@ test-kernel: setup
 test-browser: setup
 	@.ci/browser
 	$(PYTEST) tests/browser
+
+record-lessons: setup
+	$(PY) -m kpmagic kernels fetch $(KERNEL)
+	$(PY) notebooks/record.py $(LESSONS)
 
 soak: setup
 	KPMAGIC_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -36,7 +35,10 @@ class Notebook:
 
     def run(self, source: str) -> Any:
         """Execute a cell. Raises CellExecutionError, as every runner sees it."""
-        cell = new_code_cell(source)
+        return self.execute(new_code_cell(source))
+
+    def execute(self, cell: Any) -> Any:
+        """Execute a cell of another notebook, with its tags."""
         self.notebook.cells.append(cell)
         return self.client.execute_cell(cell, len(self.notebook.cells) - 1)
 
@@ -54,6 +56,18 @@ class Notebook:
         return str(outputs[-1].data["text/plain"])
 
 
+@contextmanager
+def changed(environment: dict[str, str]) -> Iterator[None]:
+    """Have more in the environment for a while."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 Open = Callable[..., Notebook]
 
 
@@ -69,13 +83,8 @@ def open_notebook(default_kernel: str, tmp_path_factory: pytest.TempPathFactory)
     with ExitStack() as stack:
 
         def start(**environment: str) -> Notebook:
-            before = dict(os.environ)
-            os.environ.update(environment)
-            try:
+            with changed(environment):
                 notebook = Notebook(tmp_path_factory.mktemp("notebook"), stack)
-            finally:
-                os.environ.clear()
-                os.environ.update(before)
             notebook.run("%load_ext kpmagic")
             return notebook
 
@@ -89,7 +98,12 @@ def notebook(open_notebook: Open) -> Notebook:
 
 
 @pytest.fixture
-def lesson() -> Any:
-    """The first lesson, as it is in the repository."""
-    path = Path(__file__).parents[2] / "notebooks/01-first-probe.ipynb"
-    return nbformat.read(path, as_version=4)
+def open_lesson() -> Iterator[Callable[..., Notebook]]:
+    """Starts a notebook in the lessons' folder, with more in its environment if wanted."""
+    with ExitStack() as stack:
+
+        def start(lesson: Any, **environment: str) -> Notebook:
+            with changed(environment):
+                return Notebook(lesson.path.parent, stack)
+
+        yield start

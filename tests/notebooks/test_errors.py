@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from programs import hidden
 
 IN_THE_SANDBOX = {
     "unknown symbol": (
@@ -75,21 +76,9 @@ def test_a_while_that_kills_the_sandbox_fails_the_cell(notebook: Any) -> None:
     assert notebook.value("run.stopped_by") == "'target-lost'"
 
 
-# a PATH with the programs of the distribution that the sandbox needs, clang not among them
-HIDE = """
-import os, pathlib, kpmagic.targets.commands as commands
-folder = pathlib.Path("bin").absolute()
-folder.mkdir()
-for program in commands.PACKAGES:
-    if program != HIDDEN:
-        (folder / program).symlink_to(commands.find(program))
-os.environ["PATH"], commands.SYSTEM = str(folder), ()
-"""
-
-
 def test_a_machine_without_qemu(open_notebook: Any) -> None:
     notebook = open_notebook()
-    notebook.run(f"HIDDEN = 'qemu-system-x86_64'{HIDE}")
+    notebook.run(hidden("qemu-system-x86_64"))
     error = notebook.fails("%kprobe vfs_read --for 1s")
     check(error, "MissingDependency", "qemu-system-x86(?s:.*)apt-get install")
     assert notebook.value("1 + 1") == "2"
@@ -97,7 +86,7 @@ def test_a_machine_without_qemu(open_notebook: Any) -> None:
 
 def test_a_machine_without_clang(open_notebook: Any) -> None:
     notebook = open_notebook()
-    notebook.run(f"HIDDEN = ''{HIDE}")
+    notebook.run(hidden(""))
     error = notebook.fails("%%kprobe vfs_read --for 1s\nemit(pid);")
     check(error, "MissingDependency", "clang-19")
 
