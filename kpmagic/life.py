@@ -121,7 +121,9 @@ class Life:
 
     def _on_log(self, message: dict[str, Any]) -> None:
         stream, text = message["stream"], str(message["text"])
-        if stream == "agent":
+        if stream == "planted":
+            self.info["mechanism"] = text
+        elif stream == "agent":
             self.remarks.append(text)
         elif self.workload is not None:
             setattr(self.workload, "stderr" if stream == "stderr" else "stdout",

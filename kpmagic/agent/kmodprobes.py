@@ -19,7 +19,7 @@ from kpmagic.agent.arguments import Start
 from kpmagic.agent.gate import Gate
 from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.kmsg import Kmsg
-from kpmagic.agent.mechanism import planted
+from kpmagic.agent.mechanism import of_programs
 from kpmagic.agent.probes import check_switches, config
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
@@ -66,7 +66,7 @@ class ModuleProbes:
         exact = [0] * self._places
         for each in self._asked.programs:
             if each.exact or not each.symbol:
-                exact[each.cookie] = (each.address or 0) + each.offset
+                exact[each.cookie] = each.address or 0  # its offset is in it
         parameters = f"buffer={self._asked.buffer}"
         if any(exact):
             parameters += " addresses=" + ",".join(map(str, exact))
@@ -100,7 +100,7 @@ class ModuleProbes:
     def attach(self) -> dict[str, Any]:
         """Tell what became of each place; the wire's "attached" and "left_out"."""
         _, errors = self._status()
-        where = {each.place: each for each in planted()}
+        where = dict(of_programs(self._asked.programs))
         result: dict[str, Any] = {"attached": [], "left_out": []}
         for program in self._asked.programs:
             error = errors[program.cookie]
@@ -108,7 +108,7 @@ class ModuleProbes:
                 message = os.strerror(-error)
                 result["left_out"].append({"symbol": program.symbol, "message": message})
                 continue
-            found = where.get(f"{program.symbol}+{program.offset:#x}")
+            found = where.get(program)
             result["attached"].append({
                 "program": program.program,
                 "address": found.address if found is not None else program.address,

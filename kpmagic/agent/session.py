@@ -18,7 +18,7 @@ from kpmagic.agent.balance import cut, settle
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_output
 from kpmagic.agent.kmodprobes import ModuleProbes
-from kpmagic.agent.mechanism import mechanism
+from kpmagic.agent.mechanism import Watch
 from kpmagic.agent.probes import Probes
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import RingError
@@ -50,7 +50,6 @@ class Session:
         self._sending = False
         self._rows = self._cut = self._in_flight = self._unpaired = 0
         self._missed: int | None = None
-        self._planted: str | None = None
         self._last_counters: tuple[int, dict[str, int]] = (0, {})
         self._workload = None
         if asked.command is not None:
@@ -72,9 +71,10 @@ class Session:
         except BaseException:
             self._probes.close()
             raise
+        self._watch = Watch(self._asked.programs)
         self.started = {
             **planted,
-            "mechanism": self._mechanism(),
+            "mechanism": self._watch.mechanism,
             "load_ns": loaded - began,
             "attach_ns": time.monotonic_ns() - loaded,
         }
@@ -88,13 +88,6 @@ class Session:
             self._channel.send(wire.LOST, self.number, wire.pack_json(zeros))
             self._channel.flush()
             self._last_counters = (now, zeros)
-
-    def _mechanism(self) -> str | None:
-        """Return how the probes are planted: the kernel may change it while they are."""
-        return mechanism(
-            (each.place, each.address + each.offset if each.address else 0)
-            for each in self._asked.programs
-        )
 
     def _load(self, cgroup: int) -> Probes | ModuleProbes:
         if self._asked.module:
@@ -132,7 +125,7 @@ class Session:
         self._reason = reason
         self._probes.gate.shut()
         self._missed = self._probes.missed()
-        self._planted = self._mechanism()
+        self._watch.look()
         if self._asked.entries:
             time.sleep(LAST_PROGRAM_SECONDS)
             self._in_flight, self._unpaired = self._probes.leftovers()
@@ -155,6 +148,7 @@ class Session:
     def _running(self) -> None:
         self._pump()
         self._tell_counters()
+        self._tell_mechanism()
         reason = self._why_stop(time.monotonic_ns())
         if reason:
             self.stop(reason)
@@ -226,6 +220,12 @@ class Session:
             self._channel.send(wire.LOST, self.number, wire.pack_json(counters))
         self._last_counters = (now, counters)
 
+    def _tell_mechanism(self) -> None:
+        became = self._watch.change()
+        if became is not None:
+            message = wire.pack_json({"stream": "planted", "text": became})
+            self._channel.send(wire.LOG, self.number, message)
+
     def _fail(self, error: str) -> None:
         """End a run that cannot go on."""
         self._error = self._error or error
@@ -246,7 +246,7 @@ class Session:
             "counters": counters,
             "in_flight": in_flight,
             "missed": self._missed,
-            "mechanism": self._planted,
+            "mechanism": self._watch.mechanism,
             "workload": None if exit_code is None else {"exit_code": exit_code},
             "error": self._error,
             "maps": index,

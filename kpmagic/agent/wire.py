@@ -22,7 +22,8 @@ Agent → notebook
     LOST     JSON of COUNTERS summed over CPUs, at most 4 a second and only when changed;
              "lost" is what the user must know, hence the name
     LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark;
-             of a module's run also "kernel": raw records of /dev/kmsg, one behind the other
+             of a module's run also "kernel": raw records of /dev/kmsg, one behind the other;
+             "planted": the "mechanism" of ``start``, when it has become another
     END      JSON: the last frame of a run: {"reason", "counters", "in_flight", "missed",
              "mechanism" (as in the reply to ``start``),
              "workload": {"exit_code"} or null, "error": null or text}, then as blob

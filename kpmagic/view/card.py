@@ -113,9 +113,9 @@ def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
 
 
 def _planted_note(run: Run) -> list[str]:
-    """How the kernel has planted the probe; not shown where that is what everybody expects."""
+    """How the kernel has planted the probe, by its own list."""
     how = run.info.get("mechanism")
-    return [f"planted by {how}"] if how and how != "ftrace" else []
+    return [f"planted by {how}"] if how else []
 
 
 def _buffer_note(run: Run) -> list[str]:

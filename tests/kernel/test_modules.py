@@ -202,16 +202,6 @@ def test_whatever_a_handler_does_ends_with_a_report(sandbox: Connection, deed: s
     assert len(other.df()) == other.stats.rows
 
 
-@pytest.mark.parametrize(
-    ("place", "how"), [("vfs_read", "ftrace"), ("vfs_read+0x9", "jump"), ("vfs_read+0x13", "jump")]
-)
-def test_a_probe_says_how_it_is_planted(sandbox: Connection, place: str, how: str) -> None:
-    if not sandbox.release.startswith("6.1."):
-        pytest.skip("the offsets are those of 6.1")
-    run = kpmagic.probe(place, "count();", target=sandbox, backend="kmod", duration="3s")
-    assert run.info["mechanism"] == how
-
-
 def test_what_a_module_has_no_room_for_is_missed_and_counted(sandbox: Connection) -> None:
     run = kpmagic.retprobe("hrtimer_nanosleep", "emit(latency);", target=sandbox, backend="kmod",
                            command="exec python3 workloads/sleepers.py 60", follow=True,

@@ -8,22 +8,12 @@ import struct
 import pytest
 
 from kpmagic import oops
-from kpmagic.agent import mechanism
-from kpmagic.agent.mechanism import Planted, parse
 from kpmagic.agent.tables import merge
 from kpmagic.backends.kmod_checks import check
 from kpmagic.errors import CellError
 from kpmagic.syntax import parse_probe
 
 SLOTS = 4
-LIST = """\
-ffffffff8b0dfba0  k  vfs_read+0x0    [FTRACE]
-ffffffff8b0dfba9  k  vfs_read+0x9    [OPTIMIZED]
-ffffffffc0001004  r  ovl_open+0x4  overlay [DISABLED]
-nonsense
-"""
-
-
 def slot(key: bytes = b"", n: int = 0, v: int = 0) -> bytes:
     return struct.pack("<QQq8s", bool(key), n, v, key)
 
@@ -40,34 +30,6 @@ def test_tables_of_the_cpus_become_one() -> None:
 
 def test_an_empty_table_has_no_entries() -> None:
     assert merge(slot() * SLOTS * 2, 8, SLOTS, 2) == (0, b"")
-
-
-def test_the_kernels_list_says_how_each_is_planted() -> None:
-    found = [parse(line) for line in LIST.splitlines()]
-    assert found == [
-        Planted(0xFFFFFFFF8B0DFBA0, "k", "vfs_read+0x0", "ftrace"),
-        Planted(0xFFFFFFFF8B0DFBA9, "k", "vfs_read+0x9", "jump"),
-        Planted(0xFFFFFFFFC0001004, "r", "ovl_open+0x4", "int3"),
-        None,
-    ]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "how"),
-    [
-        ([("vfs_read+0x0", 0)], "ftrace"),
-        ([("an_alias+0x0", 0xFFFFFFFF8B0DFBA9)], "jump"),
-        ([("behind_endbr+0x0", 0xFFFFFFFFC0001000)], "int3"),
-        ([("vfs_read+0x0", 0), ("ovl_open+0x4", 0)], "ftrace, int3"),
-        ([("vfs_write+0x0", 0)], None),
-    ],
-)
-def test_a_probes_mechanism(
-    wanted: list[tuple[str | None, int]], how: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines = [found for line in LIST.splitlines() if (found := parse(line)) is not None]
-    monkeypatch.setattr(mechanism, "planted", lambda: lines)
-    assert mechanism.mechanism(wanted) == how
 
 
 @pytest.mark.parametrize(
