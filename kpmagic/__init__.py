@@ -25,7 +25,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .api import module, probe, retprobe
+    from .api import bpftrace, module, probe, retprobe
     from .comparison import compare
     from .loading import load
     from .magics import load_ipython_extension, unload_ipython_extension
@@ -40,6 +40,7 @@ _LATER = {
     "connect": "session",
     "use": "session",
     "compare": "comparison",
+    "bpftrace": "api",
     "module": "api",
     "probe": "api",
     "retprobe": "api",
@@ -62,6 +63,7 @@ __all__ = [
     "TargetLost",
     "VerifierError",
     "__version__",
+    "bpftrace",
     "compare",
     "connect",
     "load",

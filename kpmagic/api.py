@@ -14,6 +14,8 @@ from .gathering import facts_for, function_names
 from .model import Artifact, Kind, Options, Plan, Probe
 from .module_run import ModuleRun
 from .modules import Module, module_from_keywords
+from .peers.run import PeerRun
+from .peers.script import Script, script_from_keywords
 from .resolve import resolve
 from .run import Run
 from .saving import record_dry_run
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Bind = Callable[[Run], None]
 BindModule = Callable[[ModuleRun], None]
+BindPeer = Callable[[PeerRun], None]
 
 
 def probe(
@@ -68,6 +71,18 @@ def module(
     """
     asked = module_from_keywords(name, source, options)
     run = start_module(asked, session.connection(target))
+    return run.finish() if ends_itself(asked.options) else run
+
+
+def bpftrace(script: str, *, target: Connection | str | None = None, **options: Any) -> PeerRun:
+    """Run a bpftrace ``script`` with the target's own bpftrace.
+
+    The options are those of %%bpftrace: ``command`` (--while), ``duration`` (--for), ``max_time``,
+    ``name``, ``dry_run``. With ``command`` or ``duration`` it returns when the run has ended,
+    otherwise when the probes are there. Raises KpmagicError.
+    """
+    asked = script_from_keywords("bpftrace", script, options)
+    run = start_script(asked, session.connection(target))
     return run.finish() if ends_itself(asked.options) else run
 
 
@@ -206,3 +221,28 @@ def _load(run: ModuleRun) -> None:
         exists = run.connection.facts(session.progress).symbols.__contains__
         run.failure = explain(refusal, run.module, exists)
         raise run.failure from None
+
+
+def start_script(asked: Script, connection: Connection, bind: BindPeer | None = None) -> PeerRun:
+    """Hand a script to another tracer; ``bind`` is given the run before it starts.
+
+    One of the same name is replaced: the new one runs before the old one is stopped.
+    """
+    from .view.peer_card import PEER_CARD
+
+    connection.require_kernel()
+    run = PeerRun(connection, asked, PEER_CARD)
+    if bind is not None:
+        bind(run)
+    if asked.options.dry_run:
+        return run
+    session.progress(f"{asked.tool} compiles and attaches")
+    try:
+        run.start()
+    except KpmagicError:
+        session.failed(run)
+        raise
+    replaced = session.add(run)
+    if replaced is not None:
+        replaced.stop("replaced")
+    return run

@@ -27,6 +27,8 @@ from .vocabulary import help_text as words_text
 if TYPE_CHECKING:
     from .model import Kind, Options, Probe
     from .module_run import ModuleRun
+    from .peers.run import PeerRun
+    from .peers.script import Script
     from .run import Run
     from .view.complete import Known
     from .view.live import Panel
@@ -79,6 +81,35 @@ class KpmagicMagics(Magics):
         return run
 
     @no_var_expand
+    @cell_magic
+    def bpftrace(self, line: str, cell: str) -> PeerRun:
+        from .peers.script import parse_script
+
+        return self._script(parse_script("bpftrace", line, cell, cell=self._cell()))
+
+    def _cell(self) -> str:
+        return f"In[{self.shell.execution_count}]"
+
+    def _script(self, asked: Script) -> PeerRun:
+        from .api import ends_itself, start_script
+        from .session import session
+
+        check_headless(asked.options, self.shell)
+        panel = self._panel(bool(asked.options.quiet or asked.options.out))
+
+        def bind(run: PeerRun) -> None:
+            if asked.options.out:
+                self.shell.user_ns[asked.options.out] = run
+
+        with _progress(panel):
+            run = start_script(asked, session.connection(asked.options.target or None), bind)
+        self.shown = (self.shell.execution_count, id(run))
+        (panel.watch if ends_itself(asked.options) and not asked.options.dry_run
+         else panel.follow)(run)  # fmt: skip
+        panel.done()
+        return run
+
+    @no_var_expand
     @line_magic
     def kp(self, line: str) -> Any:
         from .commands import run_line
@@ -123,7 +154,7 @@ class KpmagicMagics(Magics):
         return Panel(updates=has_displays(self.shell), quiet=quiet,
                      buttons=not is_headless(self.shell))  # fmt: skip
 
-    def display(self, run: Run | ModuleRun) -> None:
+    def display(self, run: Run | ModuleRun | PeerRun) -> None:
         """Show a Run that a cell ends with, unless its magic has shown it in this very cell."""
         if self.shown != (self.shell.execution_count, id(run)):
             from .view.live import show
@@ -161,6 +192,15 @@ KpmagicMagics.kmodule.__doc__ = f"""Build a kernel module from the cell, load it
 The module is in the kernel until its run ends; df() is the kernel's log since. Returns the run.
 
 {help_text("kmodule")}
+"""
+KpmagicMagics.bpftrace.__doc__ = f"""Hand the cell to the target's own bpftrace.
+
+    %%bpftrace [options]
+    kprobe:vfs_read {{ @[comm] = count(); }}
+
+df() has a row for each line that it prints, aggregates its maps as tables. Returns the run.
+
+{help_text("bpftrace")}
 """
 KpmagicMagics.kp.__doc__ = "Everything but probes: %kp alone lists the subcommands."
 
@@ -215,6 +255,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
         formatter = shell.display_formatter.ipython_display_formatter
         formatter.for_type_by_name("kpmagic.run", "Run", magics.display)
         formatter.for_type_by_name("kpmagic.module_run", "ModuleRun", magics.display)
+        formatter.for_type_by_name("kpmagic.peers.run", "PeerRun", magics.display)
     from .view import complete_shell
 
     complete_shell.add(shell, known)
@@ -241,6 +282,6 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     session.close()
     complete_shell.remove(shell)
     probes = ("kprobe", "kretprobe")
-    for kind, names in (("line", (*probes, "kp")), ("cell", (*probes, "kmodule"))):
+    for kind, names in (("line", (*probes, "kp")), ("cell", (*probes, "kmodule", "bpftrace"))):
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)

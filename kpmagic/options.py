@@ -225,7 +225,11 @@ OPTIONS: tuple[Option, ...] = (
 # the options of %%kmodule: a module is in the kernel that long, and filters nothing
 OF_MODULES = frozenset(("out", "duration", "command", "background", "max_time", "target", "dry_run",
                         "rename", "show", "quiet"))  # fmt: skip
+# of %%bpftrace: what is probed, and when, the script says
+OF_SCRIPTS = OF_MODULES - {"rename"} | {"name"}
 OF_MODULES_ONLY = frozenset(("rename",))
+
+OF_KIND: Mapping[str, frozenset[str]] = {"kmodule": OF_MODULES, "bpftrace": OF_SCRIPTS}
 
 BY_FLAG: Mapping[str, Option] = {
     flag: option for option in OPTIONS for flag in (option.flag, option.short) if flag
@@ -247,8 +251,10 @@ NEEDS: tuple[tuple[str, str, str], ...] = (
 
 
 def is_of(option: Option, kind: str) -> bool:
-    """Whether a magic takes an option: ``kmodule``, or one of the probes."""
-    return option.field in OF_MODULES if kind == "kmodule" else option.field not in OF_MODULES_ONLY
+    """Whether a magic takes an option: one of OF_KIND, or one of the probes."""
+    if kind in OF_KIND:
+        return option.field in OF_KIND[kind]
+    return option.field not in OF_MODULES_ONLY
 
 
 def help_text(kind: str = "kprobe") -> str:

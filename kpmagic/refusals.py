@@ -8,7 +8,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import AttachError, BuildError, KpmagicError, NotPermitted, TargetError, VerifierError
+from .errors import (
+    AttachError,
+    BuildError,
+    KpmagicError,
+    MissingDependency,
+    NotPermitted,
+    TargetError,
+    VerifierError,
+)
 
 KINDS: dict[str, type[KpmagicError]] = {
     "verifier": VerifierError,
@@ -62,6 +70,19 @@ class ModuleRefusal(AttachError):
         self.log = log
 
 
+class MissingRefusal(MissingDependency):
+    """A program that the target has not; its name is the message."""
+
+
+class ToolRefusal(BuildError):
+    """Another tracer that ended before its probes were there: with ``code``, after ``log``."""
+
+    def __init__(self, message: str, code: int, log: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.log = log
+
+
 def to_error(error: Mapping[str, Any]) -> KpmagicError:
     """Return the KpmagicError for the ``error`` of a REPLY."""
     kind = str(error.get("kind", "os"))
@@ -74,6 +95,10 @@ def to_error(error: Mapping[str, Any]) -> KpmagicError:
         return VerifierRefusal(_last_sentence(log) or message, log, str(error.get("program") or ""))
     if kind == "module":
         return ModuleRefusal(message, int(number or 0), str(error.get("log") or ""))
+    if kind == "missing":
+        return MissingRefusal(message)
+    if kind == "tool":
+        return ToolRefusal(message, int(number or 0), str(error.get("log") or ""))
     hint = PERMISSION_HINT if kind == "permission" else ""
     return KINDS.get(kind, TargetError)(message, hint=hint)
 

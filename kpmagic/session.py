@@ -15,6 +15,7 @@ from . import answers, cache
 from .connection import Connection
 from .errors import CellError, KpmagicError, TargetError
 from .module_run import ModuleRun
+from .peers.run import PeerRun
 from .run import Link, Run
 from .syntax import suggestion
 from .targets.base import Progress, Target
@@ -151,7 +152,7 @@ def recorder(connection: Connection) -> Path | None:
     return None if "no_kernel" in connection.hello else answers.folder()
 
 
-AnyRun = Run | ModuleRun
+AnyRun = Run | ModuleRun | PeerRun
 
 
 class Session:

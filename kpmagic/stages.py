@@ -11,19 +11,23 @@ from collections.abc import Callable
 from .errors import CellError, MissingDependency
 from .module_run import ModuleRun
 from .module_stages import MODULE_STAGES, makefile_of
+from .peers.run import PeerRun
+from .peers.stages import PEER_STAGES
 from .run import Run
 from .syntax import suggestion
 
 OBJDUMP = ("llvm-objdump", *(f"llvm-objdump-{major}" for major in range(19, 13, -1)))
 
 
-def stage(run: Run | ModuleRun, name: str) -> str:
+def stage(run: Run | ModuleRun | PeerRun, name: str) -> str:
     """Return one stage of a run as text. Raises CellError, MissingDependency."""
     if name not in STAGES:
         raise CellError(f"no stage {name!r}",
                         hint=suggestion(name, STAGES) or ", ".join(STAGES))  # fmt: skip
     if isinstance(run, ModuleRun):
         return MODULE_STAGES[name](run)
+    if isinstance(run, PeerRun):
+        return PEER_STAGES[name](run)
     return STAGES[name](run)
 
 

@@ -239,6 +239,22 @@ def insmod(agent: Agent, request: Request) -> None:
     session.go()
 
 
+def peer(agent: Agent, request: Request) -> None:
+    """Start a run of another tracer: answered when its probes are there, or it has given up."""
+    from kpmagic.agent.peer import PeerSession, asked
+
+    agent.new_number(request.run)
+
+    def started(ok: dict[str, Any]) -> None:
+        agent.reply(request.run, request.identity, ok)
+
+    def refuse(refused: Refused) -> None:
+        agent.refuse(request.run, request.identity, refused)
+
+    wanted = asked(request.message, request.blob)
+    agent.runs[request.run] = PeerSession(agent.channel, request.run, wanted, started, refuse)
+
+
 def stop(agent: Agent, request: Request) -> None:
     """Begin to end a run; one that has ended by itself meanwhile is no mistake."""
     reason = arguments.text(request.message, "reason", needed=False) or "user"
@@ -275,6 +291,7 @@ WORDS = {
     "kill": kill,
     "start": start,
     "insmod": insmod,
+    "peer": peer,
     "stop": stop,
     "counters": counters,
     "aggregates": aggregates,

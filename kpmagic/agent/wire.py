@@ -69,6 +69,13 @@ Words a REQUEST may ``do`` (arguments → ok)
              → {"size": bytes in the kernel, "load_ns"}. error kinds: "module" (errno: what the
                kernel or the module's init returned; log: records it logged), "spawn",
                "permission", "os". END has no counters
+    peer       the run is the frame's; blob: a script for another tracer of the target, which is
+               started with it. Its output arrives as DATA frames of whatever it prints, its
+               error output as LOG frames ("tool"). Arguments: tool ("bpftrace"); command, cwd,
+               max_ns, for_ns as of ``start``
+             → {"start_ns"} when its probes are there. error kinds: "missing" (message: the
+               program), "tool" (errno: its exit code; log: its error output), "spawn", "os".
+               END has no counters; its reason is "exit" when the tracer ended by itself
     stop       reason ("user", "interrupt", …) → {}; ends the run: gate shut, detached, drained,
              DATA…, END. A workload still running is killed with its descendants
     counters   → COUNTERS summed, as in LOST

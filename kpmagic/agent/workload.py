@@ -3,25 +3,20 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import select
 import signal
 import time
 
-from kpmagic.agent import fresh
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.refusal import refused_os
+from kpmagic.agent.spawning import Stream, spawn
 
 # Becomes the command when a line arrives, so that nothing it does before is taken for the
 # command's: that it closes 3 says that it has come so far. $0 is the command's text, never a
 # part of this one's.
 HELD = 'exec 3>&-; read -r _ && exec /bin/sh -c "$0" </dev/null'
 HELD_SECONDS = 5.0
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-READ_SIZE = 1 << 16
-LAST_READS = 32
-DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM)
 
 
 class Workload:
@@ -32,7 +27,7 @@ class Workload:
         self.run = run
         self.exit_code: int | None = None
         self.cgroup = Cgroup(str(run))
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._go, self._held, self._pidfd, self._pid = -1, -1, -1, 0
         try:
             self._spawn(command, cwd)
@@ -44,12 +39,12 @@ class Workload:
         pipes = [os.pipe(), os.pipe(), os.pipe(), os.pipe()]
         self._go, self._held = pipes[0][1], pipes[3][0]
         self._streams = {
-            pipes[1][0]: _Stream("stdout", pipes[1][0]),
-            pipes[2][0]: _Stream("stderr", pipes[2][0]),
+            pipes[1][0]: Stream("stdout", pipes[1][0]),
+            pipes[2][0]: Stream("stderr", pipes[2][0]),
         }
         theirs = [pipes[0][0], pipes[1][1], pipes[2][1], pipes[3][1]]
         try:
-            self._pid = _spawn(command, cwd, theirs)
+            self._pid = spawn(["/bin/sh", "-c", HELD, command], theirs, cwd)
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -130,52 +125,3 @@ class Workload:
         for fd in list(self._streams):
             self._drop(fd)
         self.cgroup.remove()
-
-
-class _Stream:
-    """One output pipe, decoded as it comes."""
-
-    def __init__(self, name: str, fd: int) -> None:
-        self.name = name
-        self.fd = fd
-        self.ended = False
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        os.set_blocking(fd, False)
-
-    def read(self) -> str:
-        """Return what is there now, ``""`` for nothing."""
-        try:
-            data = os.read(self.fd, READ_SIZE)
-        except BlockingIOError:
-            return ""
-        self.ended = not data
-        return self._decode(data, self.ended)
-
-    def rest(self) -> str:
-        """Return what is left in the pipe."""
-        texts = []
-        for _ in range(LAST_READS):
-            texts.append(self.read())
-            if not texts[-1]:
-                break
-        return "".join(texts) + self._decode(b"", True)
-
-
-def _spawn(command: str, cwd: str | None, pipes: list[int]) -> int:
-    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(pipes)]
-    arguments = ["/bin/sh", "-c", HELD, command]
-    environment = {"PATH": PATH, **os.environ}
-    fresh.forget()
-    os.chdir(cwd or "/")
-    try:
-        return os.posix_spawn(
-            "/bin/sh",
-            arguments,
-            environment,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=DEFAULT_SIGNALS,
-        )
-    finally:
-        os.chdir("/")

@@ -48,17 +48,21 @@ class Content:
 class Card:
     """Shows runs; it has no state."""
 
-    def text(self, run: Run) -> str:
+    def content(self, run: Any, tables_for: tuple[str, ...] = ("table",)) -> Content:
+        """Return what the card says now; tables where --show is one of ``tables_for``."""
+        return content(run, tables_for)
+
+    def text(self, run: Any) -> str:
         """Return the card as text."""
-        card = content(run, tables_for=("table", "plot"))  # text has no plots
+        card = self.content(run, ("table", "plot"))  # text has no plots
         parts = [card.head, *(f"  {note}" for note in card.notes)]
         parts += [f"  ! {warning}" for warning in card.warnings]
         parts += [table.text() for table in card.tables]
         return "\n".join(parts + [card.verbatim] * bool(card.verbatim))
 
-    def html(self, run: Run) -> str:
+    def html(self, run: Any) -> str:
         """Return the card as HTML."""
-        card = content(run)
+        card = self.content(run)
         parts = [f"<div class='kp-head'>{escape(card.head)}</div>"]
         parts += [f"<div class='kp-note'>{_lines(note)}</div>" for note in card.notes]
         parts += [f"<div class='kp-warn'>{_lines(warning)}</div>" for warning in card.warnings]
@@ -68,26 +72,26 @@ class Card:
         return f"<div class='kp-card'>{STYLE}{''.join(parts)}</div>"
 
 
-    def plot(self, run: Run, kind: str | None, **columns: str) -> Any:
+    def plot(self, run: Any, kind: str | None, **columns: str) -> Any:
         """Return a plotly Figure; see Shown.plot."""
         from .plots import plot
         from .plots_data import Wanted
 
         return plot(run, kind, Wanted(**columns))
 
-    def flame(self, run: Run, **chosen: str) -> Any:
+    def flame(self, run: Any, **chosen: str) -> Any:
         """Return a plotly Figure; see Shown.flame."""
         from .flame import flame
 
         return flame(run, **chosen)
 
-    def live(self, run: Run, kind: str | None) -> Any:
+    def live(self, run: Any, kind: str | None) -> Any:
         """Return a widget; see Shown.live."""
         from .live_plot import LivePlot
 
         return LivePlot(run, kind)
 
-    def panel(self, run: Run) -> Any:
+    def panel(self, run: Any) -> Any:
         """Return a widget; see Shown.panel."""
         from .panel import ProbePanel
 
@@ -139,13 +143,14 @@ def head_line(run: Run) -> str:
     ])  # fmt: skip
 
 
-def state_text(run: Run) -> str:
+def state_text(run: Any) -> str:
     """Return ``running``, ``stopped (--while)``, ``failed`` …"""
     if run.options.dry_run:
         return "dry run"
     if run.state == "running" or run.stopped_by is None:
-        return run.state
-    return f"{run.state} ({AS_TYPED.get(run.stopped_by, run.stopped_by)})"
+        return str(run.state)
+    state: str = run.state
+    return f"{state} ({AS_TYPED.get(run.stopped_by, run.stopped_by)})"
 
 
 def sum_text(stats: Stats) -> str:

@@ -9,13 +9,13 @@ from typing import Any
 from IPython import display as ipython
 
 from ..module_run import ModuleRun
+from ..peers.run import PeerRun
 from ..run import Run
 from . import stop_button
-from .card import CARD
 from .clean import clean, escape
-from .module_card import MODULE_CARD
 from .picture import Picture
 
+AnyRun = Run | ModuleRun | PeerRun
 INTERVAL = 0.25  # s; at most four updates a second
 
 
@@ -44,7 +44,7 @@ class Panel:
         else:
             print(f"{clean(text)} …")
 
-    def card(self, run: Run | ModuleRun) -> None:
+    def card(self, run: AnyRun) -> None:
         """Show the card as it is now."""
         self._shown = _state(run)
         if not self.quiet:
@@ -62,8 +62,8 @@ class Panel:
         else:
             self._button.show(run)
 
-    def _plot(self, run: Run | ModuleRun) -> None:
-        if isinstance(run, ModuleRun) or run.options.show != "plot":
+    def _plot(self, run: AnyRun) -> None:
+        if not isinstance(run, Run) or run.options.show != "plot":
             return
         if run.options.dry_run or not self.updates:
             return
@@ -76,7 +76,7 @@ class Panel:
         if self._handle is not None and (self.quiet or self._shown is None):
             self._put({"text/plain": ""})
 
-    def watch(self, run: Run | ModuleRun) -> None:
+    def watch(self, run: AnyRun) -> None:
         """Wait for the run's end and keep the card up to date; an interrupt ends the run."""
         try:
             if self.updates:
@@ -90,13 +90,13 @@ class Panel:
             run.stop("interrupt")
         self.card(run)
 
-    def follow(self, run: Run | ModuleRun) -> None:
+    def follow(self, run: AnyRun) -> None:
         """Show the card and return; a thread keeps it up to date until the run has ended."""
         self.card(run)
         if self.updates and not self.quiet:
             threading.Thread(target=self._follow, args=(run,), daemon=True).start()
 
-    def _follow(self, run: Run | ModuleRun) -> None:
+    def _follow(self, run: AnyRun) -> None:
         # updating a display that has an id reaches the cell it stands in, whatever runs meanwhile
         while not run.wait(self._pause()):
             self._refresh(run)
@@ -106,7 +106,7 @@ class Panel:
         # a picture has messages of its own
         return INTERVAL if self._picture is None else 2 * INTERVAL
 
-    def _refresh(self, run: Run | ModuleRun) -> None:
+    def _refresh(self, run: AnyRun) -> None:
         if self._shown != _state(run):
             self.card(run)
 
@@ -120,18 +120,16 @@ class Panel:
             self._handle.update(data, raw=True)
 
 
-def _state(run: Run | ModuleRun) -> tuple[object, ...]:
+def _state(run: AnyRun) -> tuple[object, ...]:
     return (run.state, run.stats, run.age > 3.0)
 
 
-def bundle(run: Run | ModuleRun) -> dict[str, str]:
+def bundle(run: AnyRun) -> dict[str, str]:
     """Return the card as a notebook wants it."""
-    if isinstance(run, ModuleRun):
-        return {"text/plain": MODULE_CARD.text(run), "text/html": MODULE_CARD.html(run)}
-    return {"text/plain": CARD.text(run), "text/html": CARD.html(run)}
+    return {"text/plain": repr(run), "text/html": run._repr_html_() or ""}
 
 
-def show(run: Run | ModuleRun) -> None:
+def show(run: AnyRun) -> None:
     """Show the card once."""
     put: Any = ipython.display
     put(bundle(run), raw=True)

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: MIT
+"""A run that another tracer does: its script is handed over, what it prints is sent as it comes.
+
+    starting ──all attached──▶ running ──stop──▶ ending ──it has ended──▶ ended
+
+The loop goes on while the tracer compiles, which may take half a minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from kpmagic.agent import arguments, wire
+from kpmagic.agent.arguments import U64
+from kpmagic.agent.channel import Channel
+from kpmagic.agent.command import send_output
+from kpmagic.agent.refusal import Refused
+from kpmagic.agent.tool import FIRST_FILE, Tool, find
+from kpmagic.agent.workload import Workload
+
+PATIENCE_MS = 50
+MS = 1_000_000
+END_SECONDS = 8.0  # in which a tracer prints what it has and ends
+MOST_SAID = 1 << 16  # bytes kept of what it said on its error output while it started
+
+# bpftrace -c starts its command when all probes are attached, and ends with it
+CHILD = b"echo attached >&3\nread -r _ <&3\n"
+
+
+class Asked(NamedTuple):
+    """The arguments of ``peer``; times in ns."""
+
+    script: bytes
+    tool: str
+    command: str | None
+    cwd: str | None
+    max_ns: int | None
+    for_ns: int | None
+
+
+def asked(message: dict[str, Any], blob: bytes) -> Asked:
+    """Return the arguments of ``peer``. Raises Refused."""
+    tool = arguments.text(message, "tool")
+    if tool not in TOOLS:
+        raise Refused("request", f"no tracer '{tool}'")
+    times = [arguments.number(message, name, 0, U64, -1) for name in ("max_ns", "for_ns")]
+    return Asked(
+        blob,
+        tool,
+        arguments.text(message, "command", needed=False),
+        arguments.text(message, "cwd", needed=False),
+        *(None if ns == -1 else ns for ns in times),
+    )
+
+
+def bpftrace(name: str, wanted: Asked) -> Tool:
+    """Start bpftrace on its standard input. Raises Refused."""
+    child = f"/bin/sh /proc/self/fd/{FIRST_FILE}"
+    words = [find("bpftrace"), "-f", "json", "-c", child, "-"]
+    return Tool(name, words, wanted.script, [CHILD], wanted.cwd)
+
+
+TOOLS: dict[str, Callable[[str, Asked], Tool]] = {"bpftrace": bpftrace}
+
+Started = Callable[[dict[str, Any]], None]
+Refuse = Callable[[Refused], None]
+
+
+class PeerSession:
+    """A tracer's process from its start to END; ``started`` or ``refuse`` is called once."""
+
+    def __init__(
+        self, channel: Channel, number: int, wanted: Asked, started: Started, refuse: Refuse
+    ) -> None:
+        """Spawn the command held back, then the tracer. Raises Refused."""
+        self.number = number
+        self.ended = False
+        self.patience_ms = PATIENCE_MS
+        self._channel = channel
+        self._asked = wanted
+        self._started, self._refuse = started, refuse
+        self._state = self._starting
+        self._reason = ""
+        self._error: str | None = None
+        self._said = ""
+        self._killed = False
+        self._limits: list[tuple[int, str]] = []
+        self._began = time.monotonic_ns()
+        self._workload: Workload | None = None
+        if wanted.command is not None:
+            self._workload = Workload(number, wanted.command, wanted.cwd)
+        try:
+            self._tool = TOOLS[wanted.tool](f"{number}.{wanted.tool}", wanted)
+        except BaseException:
+            if self._workload is not None:
+                self._workload.close()
+            raise
+
+    def waits_for(self, room: bool) -> list[int]:
+        """Return the descriptors to poll for reading."""
+        found = self._tool.waits_for(room)
+        if self._state == self._starting:
+            found.append(self._tool.control.fileno())
+        return found + (self._workload.waits_for(room) if self._workload is not None else [])
+
+    def step(self, ready: set[int]) -> None:
+        """Do what is to be done now; called at least every ``patience_ms``."""
+        self._tool.look()
+        if self._workload is not None:
+            send_output(self._channel, self.number, self._workload, ready)
+        self._pass_on(ready)
+        self._state()
+
+    def _pass_on(self, ready: set[int]) -> bool:
+        """Send what the tracer has printed; say whether there was anything."""
+        data = self._tool.read() if self._tool.output in ready else b""
+        if data:
+            self._channel.send(wire.DATA, self.number, data)
+        text = self._tool.errors.read() if self._tool.errors.fd in ready else ""
+        if text and self._state == self._starting:
+            self._said = (self._said + text)[-MOST_SAID:]
+        if text:
+            self._log("tool", text)
+        return bool(data or text)
+
+    def _starting(self) -> None:
+        code = self._tool.exit_code
+        if code or self._killed:
+            self._drain()
+            self._give_up()
+        elif code == 0 or self._tool.heard():  # a script may end in its very first probe
+            self._state = self._running
+            self._started({"start_ns": time.monotonic_ns() - self._began})
+            self._go()
+
+    def _give_up(self) -> None:
+        code = self._tool.exit_code
+        words = "it was stopped" if self._killed else f"{self._asked.tool} ended with {code}"
+        self._close()
+        self.ended = True
+        self._refuse(Refused("tool", words, errno=code, log=self._said, program=self._asked.tool))
+
+    def _go(self) -> None:
+        if self._workload is not None:
+            self._workload.wait_until_held()
+            self._workload.release()
+        now = time.monotonic_ns()
+        limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
+        self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]
+
+    def _running(self) -> None:
+        reason = self._why_stop(time.monotonic_ns())
+        if reason:
+            self.stop(reason)
+
+    def _why_stop(self, now: int) -> str:
+        if self._tool.exit_code is not None:
+            return "exit"
+        if self._workload is not None and self._workload.exit_code is not None:
+            return "while"
+        self.patience_ms = PATIENCE_MS
+        for end, reason in self._limits:
+            self.patience_ms = max(0, min(self.patience_ms, -(-(end - now) // MS)))
+            if now >= end:
+                return reason
+        return ""
+
+    def stop(self, reason: str) -> None:
+        """Begin to end. Nothing happens when it is ending already."""
+        if self._reason:
+            return
+        self._reason = reason
+        if self._state == self._starting:
+            self._killed = True
+            self._tool.kill()
+            return
+        self._deadline = time.monotonic() + END_SECONDS
+        self._tool.finish()
+        self._state = self._ending
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the command; the run then ends as if the command had."""
+        if self._workload is not None:
+            self._workload.kill()
+
+    def _ending(self) -> None:
+        if self._tool.exit_code is None:
+            if time.monotonic() < self._deadline:
+                return
+            self._killed = True
+            self._tool.kill()
+            self._deadline += END_SECONDS
+            return
+        self._drain()
+        self._finish()
+
+    def _drain(self) -> None:
+        """Send what is left in the pipes; a descendant that holds them is not waited for."""
+        while self._pass_on({self._tool.output, self._tool.errors.fd}):
+            pass
+
+    def _finish(self) -> None:
+        code = self._tool.exit_code
+        name = self._asked.tool
+        if self._killed:
+            self._log("agent", f"{name} did not end within {END_SECONDS:.0f} s and was killed: "
+                      "what it had not printed until then is missing")  # fmt: skip
+        elif code:
+            how = f"by signal {code - 128}" if code > 128 else f"with {code}"
+            self._error = f"{name} ended {how}"
+        exit_code = None
+        if self._workload is not None:
+            waits = set(self._workload.waits_for(True))
+            send_output(self._channel, self.number, self._workload, waits)
+        self._close()
+        if self._workload is not None:
+            exit_code = self._workload.exit_code
+        end: dict[str, Any] = {
+            "reason": self._reason,
+            "counters": {},
+            "in_flight": None,
+            "missed": None,
+            "workload": None if exit_code is None else {"exit_code": exit_code},
+            "error": self._error,
+            "maps": [],
+        }
+        self._channel.send(wire.END, self.number, wire.pack(end))
+        self.ended = True
+
+    def _log(self, stream: str, text: str) -> None:
+        message = wire.pack_json({"stream": stream, "text": text})
+        self._channel.send(wire.LOG, self.number, message)
+
+    def _close(self) -> None:
+        if self._workload is not None:
+            self._workload.close()
+        self._tool.close()
+
+    def counters(self) -> dict[str, int]:
+        """Another tracer has none of the wire's COUNTERS. Raises Refused."""
+        raise Refused("request", f"a run of {self._asked.tool} has no counters")
+
+    def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
+        """Another tracer prints its maps itself. Raises Refused."""
+        raise Refused("request", f"{self._asked.tool} prints its maps when it ends")
+
+    def close(self) -> None:
+        """Undo everything without another word."""
+        self._close()

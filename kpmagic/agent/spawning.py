@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""Starts processes of the agent's, and reads what they say."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import signal
+from collections.abc import Mapping, Sequence
+
+from kpmagic.agent import fresh
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+READ_SIZE = 1 << 16
+LAST_READS = 32
+DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM)
+
+
+def spawn(
+    arguments: Sequence[str],
+    fds: Sequence[int],
+    cwd: str | None,
+    more: Mapping[str, str] | None = None,
+) -> int:
+    """Start the program ``arguments[0]`` in a session of its own; return its process id.
+
+    ``fds`` become its descriptors 0, 1, 2 …; none of them may be smaller than its new number.
+    ``more`` are variables of its environment. Raises OSError.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
+    environment = {"PATH": PATH, **os.environ, **(more or {})}
+    fresh.forget()
+    os.chdir(cwd or "/")
+    try:
+        return os.posix_spawn(
+            arguments[0],
+            list(arguments),
+            environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=DEFAULT_SIGNALS,
+        )
+    finally:
+        os.chdir("/")
+
+
+class Stream:
+    """One output pipe, decoded as it comes."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.fd = fd
+        self.ended = False
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        os.set_blocking(fd, False)
+
+    def read(self) -> str:
+        """Return what is there now, ``""`` for nothing."""
+        try:
+            data = os.read(self.fd, READ_SIZE)
+        except BlockingIOError:
+            return ""
+        self.ended = not data
+        return self._decode(data, self.ended)
+
+    def rest(self) -> str:
+        """Return what is left in the pipe."""
+        texts = []
+        for _ in range(LAST_READS):
+            texts.append(self.read())
+            if not texts[-1]:
+                break
+        return "".join(texts) + self._decode(b"", True)

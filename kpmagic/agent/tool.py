@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""Another tracer as a process of the agent's: spawned, watched, asked to end, killed.
+
+It says that its probes are there with a line into the socket that is its descriptor 3, and ends
+when that socket ends, as it does when the agent dies. Its own output is read as it comes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+
+from kpmagic.agent.cgroup import Cgroup
+from kpmagic.agent.refusal import Refused, refused_os
+from kpmagic.agent.spawning import PATH, READ_SIZE, Stream, spawn
+
+FIRST_FILE = 4  # descriptor of the first of ``files``
+HIGH = 32  # descriptors from here on are in nobody's way
+
+
+def find(program: str) -> str:
+    """Return where a program is. Raises Refused."""
+    path = shutil.which(program, path=PATH)
+    if path is None:
+        raise Refused("missing", program)
+    return path
+
+
+class Tool:
+    """One process with its descendants, in a cgroup of their own.
+
+    ``script`` is its standard input, ``files`` are its descriptors from FIRST_FILE on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        script: bytes,
+        files: Sequence[bytes] = (),
+        cwd: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Spawn it. Raises Refused."""
+        self.exit_code: int | None = None
+        self._cgroup = Cgroup(name)
+        self._open: list[int] = []
+        self._output_ended = False
+        self._pidfd = -1
+        try:
+            self._spawn(arguments, [script, *files], cwd, environment)
+        except OSError as error:
+            self.close()
+            raise refused_os(error, "spawn") from None
+
+    def _spawn(
+        self,
+        arguments: Sequence[str],
+        files: Sequence[bytes],
+        cwd: str | None,
+        environment: Mapping[str, str] | None,
+    ) -> None:
+        self.control, other = socket.socketpair()
+        self.control.setblocking(False)
+        self.output, output = os.pipe()
+        errors, their_errors = os.pipe()
+        self._open = [self.output, errors]
+        self.errors = Stream("stderr", errors)
+        os.set_blocking(self.output, False)
+        script, *more = [_memory(each) for each in files]
+        low = [script, output, their_errors, other.detach(), *more]
+        theirs = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH) for fd in low]
+        try:
+            self._pid = spawn(arguments, theirs, cwd, environment)
+        finally:
+            for fd in low + theirs:
+                os.close(fd)
+        self._pidfd = os.pidfd_open(self._pid)
+        self._cgroup.add(self._pid)
+
+    def waits_for(self, room: bool) -> list[int]:
+        """Return the descriptors to poll for reading; no output unless there is ``room``."""
+        output = [self.output] * (not self._output_ended)
+        errors = [self.errors.fd] * (not self.errors.ended)
+        return [self._pidfd] * (self._pidfd >= 0) + (output + errors) * room
+
+    def read(self) -> bytes:
+        """Return output that is there, ``b""`` for none."""
+        try:
+            data = os.read(self.output, READ_SIZE)
+        except BlockingIOError:
+            return b""
+        self._output_ended = not data
+        return data
+
+    def heard(self) -> bytes:
+        """Return what it said through the socket, ``b""`` for nothing."""
+        try:
+            return self.control.recv(READ_SIZE)
+        except (BlockingIOError, ConnectionResetError):
+            return b""
+
+    def look(self) -> None:
+        """Notice its end: ``exit_code`` is then 128 + N where signal N ended it."""
+        if self._pidfd < 0:
+            return
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            self.exit_code = code if code >= 0 else 128 - code
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def finish(self) -> None:
+        """Ask it to tell what it has and to end."""
+        self.control.close()
+
+    def kill(self) -> None:
+        """Kill it and its descendants."""
+        self._cgroup.kill()
+
+    def close(self) -> None:
+        """Kill and remove what is left of it."""
+        if self._pidfd >= 0:
+            self.kill()
+            os.kill(self._pid, signal.SIGKILL)  # in case it is not in the cgroup yet
+            os.waitpid(self._pid, 0)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self._open:
+            self.control.close()
+        while self._open:
+            os.close(self._open.pop())
+        self._cgroup.remove()
+
+
+def _memory(data: bytes) -> int:
+    """Return the descriptor of a file in memory, at its beginning."""
+    fd = os.memfd_create("kpmagic", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
