@@ -21,6 +21,8 @@ from .run import Run
 from .saving import record_dry_run
 from .session import recorder, session
 from .syntax import probe_from_keywords
+from .userland.images import Images
+from .userland.memory import Memory
 from .view.card import CARD
 
 if TYPE_CHECKING:
@@ -121,8 +123,9 @@ def prepare(asked: Probe, connection: Connection) -> Run:
         artifact = _as_module(plan, facts, connection)
     else:
         artifact = build.build(plan, facts)
-    names = function_names(facts)
-    return Run(connection, plan, artifact, CARD, look_up=names)
+    memory = Memory(Images(connection.read).name)
+    names = function_names(facts, memory.name)
+    return Run(connection, plan, artifact, CARD, look_up=names, memory=memory)
 
 
 def _check_backend(asked: Probe) -> None:

@@ -83,8 +83,10 @@ class Connection:
         self._gone = threading.Event()
         self._facts: KernelFacts | None = None
         self._facts_lock = threading.Lock()
-        threading.Thread(target=self._read_frames, name=f"kpmagic {target.name}",
-                         daemon=True).start()  # fmt: skip
+        self._reader = threading.Thread(
+            target=self._read_frames, name=f"kpmagic {target.name}", daemon=True
+        )
+        self._reader.start()
         lease = getattr(target, "lease", None)
         self._heartbeat = None if lease is None else Heartbeat(self, lease)
         _close_at_exit(self)
@@ -218,6 +220,8 @@ class Connection:
 
         Raises what refusals.KINDS says, TargetLost, and TargetError when no answer comes.
         """
+        if threading.current_thread() is self._reader:
+            raise TargetError(f"{word!r} is asked where its answer would be read")
         reply = self.ask(word, blob, run=run, **arguments)
         try:
             self._wait(reply.done, timeout, f"an answer to {word!r}")

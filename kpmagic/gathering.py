@@ -42,11 +42,15 @@ def facts_for(
     return facts
 
 
-def function_names(facts: KernelFacts) -> Callable[[int, int], str]:
+def function_names(
+    facts: KernelFacts, in_process: Callable[[int, int], str]
+) -> Callable[[int, int], str]:
     """Return what names the function of a process (0: the kernel) that an address is in."""
 
     def name(pid: int, address: int) -> str:
-        found = None if pid else facts.symbols.at(address)
+        if pid:
+            return in_process(pid, address)
+        found = facts.symbols.at(address)
         return found[0].name if found is not None and found[1] < LARGEST_FUNCTION else ""
 
     return name

@@ -21,8 +21,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Life:
     """What has arrived of one run number.
 
-    ``stop`` asks for the run's end without waiting for it. ``ending`` is called when no more will
-    come; it sets ``ended``, at once or when what there is to be done first has been done.
+    ``stop`` asks for the run's end without waiting for it; ``on_maps`` takes what processes map.
+    ``ending`` is called when no more will come; it sets ``ended``, at once or when what there is
+    to be done first has been done.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Life:
         recording: Rows,
         command: str | None,
         stop: Callable[[str], None] | None = None,
+        on_maps: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.number = number
         self.recording = recording
@@ -49,6 +51,7 @@ class Life:
         self.ended = threading.Event()
         self.ending: Callable[[], None] = self.ended.set
         self._stop = stop
+        self._on_maps = on_maps
 
     @classmethod
     def past(cls, recording: Rows, outcome: Outcome, blob: bytes) -> Life:
@@ -80,7 +83,7 @@ class Life:
                 return
             self._on_message(frame)
             self.recording.keep(frame.type, frame.payload)
-        except (RecordingError, wire.WireError, KeyError, TypeError) as error:
+        except (RecordingError, wire.WireError, KeyError, TypeError, ValueError) as error:
             self.error = self.error or f"{type(error).__name__}: {error}"
         except OSError as error:  # of a recording that goes to a file
             self._on_full(error)
@@ -94,6 +97,8 @@ class Life:
             self._on_counters(wire.unpack_json(frame.payload))
         elif frame.type == wire.LOG:
             self._on_log(wire.unpack_json(frame.payload))
+        elif frame.type == wire.MAPS and self._on_maps is not None:
+            self._on_maps(wire.unpack_json(frame.payload))
         elif frame.type == wire.END:
             self._on_end(*wire.unpack(frame.payload))
 

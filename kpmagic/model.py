@@ -231,6 +231,13 @@ class Source:
         """The file a reader wants to see."""
         return self.files[self.main]
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Every kind of value in its rows and keys; see `CType`."""
+        fields = [field for layout in self.layouts for field in layout.fields]
+        keys = [key for aggregate in self.aggregates for key in aggregate.keys]
+        return frozenset(each.type.kind for each in (*fields, *keys))
+
 
 @dataclass(frozen=True)
 class Program:

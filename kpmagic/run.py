@@ -24,6 +24,7 @@ from .result import Result, left_out
 from .shown import View
 from .spool import Spool
 from .stack_names import LookUp, no_name
+from .userland.memory import Memory
 
 PROBE_PATIENCE = 0.5  # s for each that is planted, on a busy machine
 
@@ -68,7 +69,7 @@ class Run(Result, Controlled):
     """A probe's run, live, finished or loaded; what every probe magic and ``kpmagic.probe`` return.
 
     As a context manager it stops at the end of the block. ``life`` is that of a loaded one.
-    ``look_up`` names the functions of stacks.
+    ``look_up`` names the functions of stacks, with what ``memory`` is told.
     """
 
     connection: Link
@@ -82,9 +83,11 @@ class Run(Result, Controlled):
         view: View | None = None,
         life: Life | None = None,
         look_up: LookUp = no_name,
+        memory: Memory | None = None,
     ) -> None:
         super().__init__(plan, artifact, connection.name, view)
         self._look_up = look_up
+        self._memory = memory
         self.connection = connection
         self._life = self._new_life() if life is None else life
 
@@ -171,7 +174,8 @@ class Run(Result, Controlled):
 
     def _new_life(self, number: int = 0) -> Life:
         rows = saving.spooled(self, self._rows) if number else None
-        life = Life(number, rows or self._rows(), self.options.command, self._stop_soon)
+        on_maps = None if self._memory is None else self._memory.feed
+        life = Life(number, rows or self._rows(), self.options.command, self._stop_soon, on_maps)
         if rows is not None:
             life.ending = lambda: saving.finish(self, rows, life)
         if not number:
@@ -221,6 +225,7 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "for_ns": chosen.duration,
         "entries": source.entries or None,
         "aggregates": [each.map for each in source.aggregates],
+        "mappings": "ustack" in source.kinds,
         "module": source.module or None,
         "key_sizes": [each.key_size for each in source.aggregates],
     }

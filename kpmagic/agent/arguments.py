@@ -56,6 +56,7 @@ class Start(NamedTuple):
     aggregates: tuple[str, ...]
     module: str = ""
     key_sizes: tuple[int, ...] = ()
+    mappings: bool = False
 
     @property
     def stride(self) -> int:
@@ -111,6 +112,7 @@ def start(message: dict[str, Any], blob: bytes) -> Start:
         aggregates=_names(message, "aggregates"),
         module=text(message, "module", needed=False) or "",
         key_sizes=_sizes(message, "key_sizes"),
+        mappings=bool(message.get("mappings")),
     )
     _check(asked)
     return asked._replace(

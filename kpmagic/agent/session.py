@@ -18,6 +18,7 @@ from kpmagic.agent.balance import cut, settle
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_output
 from kpmagic.agent.kmodprobes import ModuleProbes
+from kpmagic.agent.mappings import Mappings
 from kpmagic.agent.mechanism import Watch
 from kpmagic.agent.probes import Probes
 from kpmagic.agent.refusal import Refused
@@ -52,6 +53,7 @@ class Session:
         self._missed: int | None = None
         self._last_counters: tuple[int, dict[str, int]] = (0, {})
         self._workload = None
+        self._mappings = Mappings(channel, number)
         if asked.command is not None:
             self._workload = Workload(number, asked.command, asked.cwd)
         try:
@@ -68,6 +70,8 @@ class Session:
         loaded = time.monotonic_ns()
         try:
             planted = self._probes.attach()
+            if self._asked.mappings:
+                self._mappings.watch()
         except BaseException:
             self._probes.close()
             raise
@@ -96,6 +100,7 @@ class Session:
 
     def go(self) -> None:
         """Open the gate and let the command go."""
+        self._remark(self._mappings.remark)
         if self._workload is not None:
             self._workload.wait_until_held()
         limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
@@ -143,7 +148,9 @@ class Session:
 
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the aggregates so far. Raises Refused."""
-        return self._probes.aggregates()
+        found = self._probes.aggregates()
+        self._mappings.tell()
+        return found
 
     def _running(self) -> None:
         self._pump()
@@ -179,6 +186,7 @@ class Session:
 
     def _pump(self) -> None:
         """Send what the ring holds, one piece at a time, until the channel is full."""
+        self._mappings.tell()
         found = self._sending
         for _ in range(PIECES):
             if self._sending or not self._send_piece():
@@ -203,6 +211,7 @@ class Session:
             return True
         self._rows += size // ring.stride
         self._sending = True
+        self._mappings.tell()
         self._channel.send_view(wire.DATA, self.number, piece, lambda: self._sent(size))
         return True
 
@@ -240,6 +249,7 @@ class Session:
         if self._asked.entries:
             counters, in_flight, remark = settle(counters, self._in_flight, self._unpaired)
             self._remark(remark)
+        self._mappings.tell()
         exit_code = self._close_workload()
         end = {
             "reason": self._reason,
@@ -252,7 +262,7 @@ class Session:
             "maps": index,
         }
         self._channel.send(wire.END, self.number, wire.pack(end, blob))
-        self._probes.close()
+        self._give_back()
         self.ended = True
 
     def _remark(self, text: str) -> None:
@@ -273,4 +283,8 @@ class Session:
         if self._workload is not None:
             self._workload.close()
         self._channel.drop()
+        self._give_back()
+
+    def _give_back(self) -> None:
         self._probes.close()
+        self._mappings.close()

@@ -24,6 +24,11 @@ Agent → notebook
     LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark;
              of a module's run also "kernel": raw records of /dev/kmsg, one behind the other;
              "planted": the "mechanism" of ``start``, when it has become another
+    MAPS     JSON, before the DATA whose user stacks need it: {"events": [["map", ns, pid, start,
+             size, offset, file's number] | ["fork", ns, pid, parent] | ["exec", ns, pid]],
+             "files": [[number, path, identity]], those new in this frame, "lost": events that
+             did not fit so far}. ns is CLOCK_MONOTONIC, start an address, offset that in the
+             file; identity is a build id in hexadecimal, or "SIZE-MTIME_NS", or ""
     END      JSON: the last frame of a run: {"reason", "counters", "in_flight", "missed",
              "mechanism" (as in the reply to ``start``),
              "workload": {"exit_code"} or null, "error": null or text}, then as blob
@@ -54,6 +59,7 @@ Words a REQUEST may ``do`` (arguments → ok)
                for_ns    null or int; the run ends after it ("for")
                entries   null, or name of the map of calls that have begun (return probes)
                aggregates [names of maps], read at the end and on request
+               mappings  bool: tell where the code of processes lies (MAPS)
                module    null, or the name built into the blob, which then is a kernel module
                          that plants the programs itself (bpf/frame.kmod.h); the agent gives it
                          another of the same length
@@ -110,9 +116,9 @@ PROTOCOL = 1
 # that port carries the lines of waking.py
 PREPARED = "kpmagic: prepared"
 
-REQUEST, HELLO, REPLY, DATA, LOST, LOG, END = range(1, 8)
+REQUEST, HELLO, REPLY, DATA, LOST, LOG, END, MAPS = range(1, 9)
 NAMES = {REQUEST: "REQUEST", HELLO: "HELLO", REPLY: "REPLY", DATA: "DATA", LOST: "LOST",
-         LOG: "LOG", END: "END"}  # fmt: skip
+         LOG: "LOG", END: "END", MAPS: "MAPS"}  # fmt: skip
 
 HEADER = struct.Struct("<B3xII")
 LENGTH = struct.Struct("<I")

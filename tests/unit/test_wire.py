@@ -59,7 +59,7 @@ def test_hostile_bytes_are_refused_or_are_frames(data: bytes) -> None:
     "header",
     [
         wire.HEADER.pack(0, 0, 0),
-        wire.HEADER.pack(8, 0, 0),
+        wire.HEADER.pack(9, 0, 0),
         wire.HEADER.pack(wire.DATA, 0, wire.MAX_PAYLOAD + 1),
     ],
 )
