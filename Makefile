@@ -9,6 +9,8 @@
 # make lock     pin the development packages anew
 # make docs     build the documentation as a static site in build/docs, all its links checked
 # make bench    measure, in the sandbox: a table of figures with their spread
+# make bench-classroom  ten sandboxes at once: time and memory of each
+# make binder   Binder's environment in a plain directory, and the first lesson in it (as root)
 # make clean    remove what was built here
 
 SHELL := /bin/sh
@@ -18,7 +20,7 @@ ROUNDS ?= 50
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup docs demo test test-unit test-kernel test-browser soak check lock bench clean record-lessons
+.PHONY: help setup docs demo test test-unit test-kernel test-browser soak check lock bench bench-classroom binder clean record-lessons
 .DEFAULT_GOAL := help
 
 help:
@@ -78,6 +80,14 @@ bench: setup
 	$(PY) -m kpmagic kernels fetch $(KERNEL)
 	$(PY) bench/first_minute.py
 	$(PY) bench/million.py
+
+bench-classroom: setup
+	$(PY) -m kpmagic kernels fetch $(KERNEL)
+	$(PY) bench/classroom.py
+
+binder: setup
+	folder=$$(mktemp -d /var/tmp/kpmagic-binder.XXXXXX) && chmod 755 $$folder && \
+	  { $(PY) binder/rehearse.py $$folder $(NOTEBOOK); code=$$?; rm -rf $$folder; exit $$code; }
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
