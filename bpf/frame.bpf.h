@@ -129,9 +129,6 @@ static __always_inline void kp_enter(struct kp_hit *hit, void *calls,
 		bpf_map_update_elem(calls, key, call, BPF_ANY);
 }
 
-/* This CPU's place to put a key together in: the stack is too small for names. */
-#define kp_key(keys) (&(keys)[bpf_get_smp_processor_id() & (KP_CPUS - 1)])
-
 /* The running total of a key on this CPU; NULL, and counted, when the table is full. */
 static __always_inline struct kp_total *kp_total(struct kp_hit *hit, void *table, const void *key)
 {
@@ -145,57 +142,6 @@ static __always_inline struct kp_total *kp_total(struct kp_hit *hit, void *table
 	if (!total)
 		hit->cpu->dropped++;
 	return total;
-}
-
-static __always_inline void kp_add(struct kp_total *total, __s64 value)
-{
-	total->n++;
-	total->v += value;
-}
-
-#define KP_BETTER(type, total, sign, value)                               \
-	({                                                                \
-		type kp_new = (value);                                    \
-		if (!(total)->n || kp_new sign (type)(total)->v)          \
-			(total)->v = kp_new;                              \
-		(total)->n++;                                             \
-	})
-
-/* 0 for 0, 1 + log2 for what is above */
-static __always_inline __s32 kp_log2(__u64 value)
-{
-	__s32 log = 0;
-
-	if (value >> 32) { log += 32; value >>= 32; }
-	if (value >> 16) { log += 16; value >>= 16; }
-	if (value >> 8) { log += 8; value >>= 8; }
-	if (value >> 4) { log += 4; value >>= 4; }
-	if (value >> 2) { log += 2; value >>= 2; }
-	if (value >> 1) { log += 1; value >>= 1; }
-	return log + (__s32)value;
-}
-
-/* The bucket of a log2 histogram: b holds 2^(b-1) up to 2^b - 1, 0 holds 0, -b the negatives. */
-static __always_inline __s32 kp_log2_bucket(__u64 value, bool is_signed)
-{
-	if (is_signed && (__s64)value < 0)
-		return -kp_log2(-value);
-	return kp_log2(value);
-}
-
-/* The bucket of a linear histogram: 0 below low, then one for each step, then one for the rest. */
-static __always_inline __s32 kp_step_bucket(__u64 value, bool is_signed, __s64 low, __s64 high,
-					    __u64 step)
-{
-	__s64 number = value;
-
-	if (!is_signed && number < 0)
-		number = 0x7fffffffffffffff;
-	if (number < low)
-		return 0;
-	if (number >= high)
-		return 1 + ((__u64)(high - low) + step - 1) / step;
-	return 1 + (__u64)(number - low) / step;
 }
 
 #endif

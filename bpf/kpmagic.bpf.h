@@ -15,6 +15,8 @@
 #define NULL ((void *)0)
 #endif
 
+#include "record.h"
+
 /* uapi/linux/bpf.h: enum bpf_func_id; the numbers are the kernel's ABI */
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
@@ -35,65 +37,11 @@ static void *(*bpf_ringbuf_reserve)(void *ring, __u64 size, __u64 flags) = (void
 static void (*bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
 static __u64 (*bpf_get_attach_cookie)(void *context) = (void *)174;
 
-/* Set by the agent before the program is loaded: the verifier drops what is switched off. */
-struct kp_config {
-	__u64 cgroup;	/* 0: any */
-	__u64 max_rows;	/* 0: no limit */
-	__u32 agent;	/* the agent's own hits are not part of the traced system */
-	__u32 pid;	/* 0: any */
-	__s32 cpu;	/* -1: any */
-	__u32 sample;	/* record one in so many */
-	char comm[16];	/* empty: any */
-};
-
-struct kp_gate {
-	__u64 open;	/* 1 only while everything is attached */
-	__u64 rows;
-} __attribute__((aligned(128)));
-
-/*
- * One per CPU, written by that CPU alone: the kernel does not run a kprobe's program while
- * another one runs on the same CPU (trace_call_bpf, bpf_prog_active).
- */
-struct kp_cpu {
-	__u64 hits;
-	__u64 rows;
-	__u64 filtered;
-	__u64 sampled;
-	__u64 dropped;
-	__u64 entries;
-	__u64 unpaired;
-	__u64 skip;	/* hits left to sample out */
-} __attribute__((aligned(128)));
-
-struct kp_header {
-	__u64 ts;	/* ns, CLOCK_MONOTONIC */
-	__u32 pid;
-	__u32 tid;
-	__u32 cpu;
-	__u16 site;
-	__u16 row;
-	char comm[16];
-};
-
-/* What is known of a hit before the handler's body begins. */
-struct kp_hit {
-	__u64 id;	/* tgid << 32 | tid */
-	struct kp_cpu *cpu;
-	__u32 site;	/* number of the place that was hit */
-};
-
 /* A call that has begun, keyed by thread, place and stack pointer: right under recursion. */
 struct kp_call_key {
 	__u32 tid;
 	__u32 site;
 	__u64 sp;
-};
-
-/* A running total, one per CPU, of one key of an aggregation. */
-struct kp_total {
-	__u64 n;
-	__s64 v;
 };
 
 /*
@@ -102,32 +50,6 @@ struct kp_total {
  */
 #define KP_LOCAL __attribute__((nodebug))
 
-/* Fill a typed variable from the 8-byte words that the caller passed it in. */
-#define KP_ARGUMENT(name, ...) \
-	__builtin_memcpy(&name, (__u64[]){ __VA_ARGS__ }, sizeof(name))
-
-/* uapi/linux/bpf.h: BPF_F_USER_STACK */
-#define KP_USER_STACK (1 << 8)
-
-/* A value read from kernel memory; a bad address gives 0. */
-#define KP_LOAD(type, address)                                       \
-	({                                                           \
-		typeof(type) kp_value KP_LOCAL;                      \
-		bpf_probe_read_kernel(&kp_value, sizeof(kp_value),   \
-				      (const void *)(address));      \
-		kp_value;                                            \
-	})
-
-/* A bit field: `bytes` bytes at `address + offset` hold it, `shift` bits up, `width` bits wide. */
-#define KP_LOAD_BITS(type, wide, address, offset, bytes, shift, width)             \
-	({                                                                         \
-		__u64 kp_bits = 0;                                                 \
-		bpf_probe_read_kernel(&kp_bits, bytes,                             \
-				      (const void *)(address) + (offset));         \
-		(typeof(type))((wide)(kp_bits << (64 - (shift) - (width))) >>      \
-			       (64 - (width)));                                    \
-	})
-
 /* volatile: a constant of .rodata has its value only when the program is loaded */
 #define KP_SAME_16(a, b)                                                                      \
 	(((const volatile __u64 *)(a))[0] == ((const volatile __u64 *)(b))[0] &&              \
@@ -135,6 +57,20 @@ struct kp_total {
 
 #define KP_HAS_COMM(config) (((const volatile __u64 *)(config)->comm)[0])
 
-#include "members.bpf.h"
+/* 0 for 0, 1 + log2 for what is above */
+static __always_inline __s32 kp_log2(__u64 value)
+{
+	__s32 log = 0;
+
+	if (value >> 32) { log += 32; value >>= 32; }
+	if (value >> 16) { log += 16; value >>= 16; }
+	if (value >> 8) { log += 8; value >>= 8; }
+	if (value >> 4) { log += 4; value >>= 4; }
+	if (value >> 2) { log += 2; value >>= 2; }
+	if (value >> 1) { log += 1; value >>= 1; }
+	return log + (__s32)value;
+}
+
+#include "body.h"
 
 #endif

@@ -7,59 +7,7 @@
 #ifndef KPMAGIC_KMOD_H
 #define KPMAGIC_KMOD_H
 
-/* Written by the agent before the gate opens; agent/wire.py: CONFIG. */
-struct kp_config {
-	__u64 cgroup;	/* 0: any */
-	__u64 max_rows;	/* 0: no limit */
-	__u32 agent;	/* the agent's own hits are not part of the traced system */
-	__u32 pid;	/* 0: any */
-	__s32 cpu;	/* -1: any */
-	__u32 sample;	/* record one in so many */
-	char comm[16];	/* empty: any */
-};
-
-struct kp_gate {
-	__u64 open;	/* 1 only while everything is planted */
-	__u64 rows;
-} __attribute__((aligned(128)));
-
-/*
- * One per CPU, written by that CPU alone: a probe that is hit while a handler runs on the same CPU
- * is not handled but counted as missed (kprobe_running(), Documentation/trace/kprobes.rst).
- */
-struct kp_cpu {
-	__u64 hits;
-	__u64 rows;
-	__u64 filtered;
-	__u64 sampled;
-	__u64 dropped;
-	__u64 entries;
-	__u64 unpaired;
-	__u64 skip;	/* hits left to sample out */
-} __attribute__((aligned(128)));
-
-struct kp_header {
-	__u64 ts;	/* ns, CLOCK_MONOTONIC */
-	__u32 pid;
-	__u32 tid;
-	__u32 cpu;
-	__u16 site;
-	__u16 row;
-	char comm[16];
-};
-
-/* What is known of a hit before the handler's body begins. */
-struct kp_hit {
-	__u64 id;	/* tgid << 32 | tid */
-	struct kp_cpu *cpu;
-	__u32 site;	/* number of the place that was hit */
-};
-
-/* A running total, one per CPU, of one key of an aggregation. */
-struct kp_total {
-	__u64 n;
-	__s64 v;
-};
+#include "record.h"
 
 /* An aggregation: a hash table for each CPU, all memory of it there before the first hit. */
 struct kp_table {
@@ -95,7 +43,6 @@ long kp_stack(void *regs, void *to, __u32 size, __u64 flags);
 #ifdef KP_BODY
 
 #define SEC(name)
-#define KP_USER_STACK (1 << 8)
 #define KP_LOCAL
 
 #define bpf_ktime_get_ns kp_time
@@ -111,73 +58,13 @@ long kp_stack(void *regs, void *to, __u32 size, __u64 flags);
 #define bpf_probe_read_user_str kp_read_user_text
 #define bpf_get_stack kp_stack
 
-/* Fill a typed variable from the 8-byte words that the caller passed it in. */
-#define KP_ARGUMENT(name, ...) \
-	__builtin_memcpy(&name, (__u64[]){ __VA_ARGS__ }, sizeof(name))
-
-/* A value read from kernel memory; a bad address gives 0. */
-#define KP_LOAD(type, address)                                            \
-	({                                                                \
-		typeof(type) kp_value;                                    \
-		kp_read(&kp_value, sizeof(kp_value),                      \
-			(const void *)(address));                         \
-		kp_value;                                                 \
-	})
-
-/* A bit field: `bytes` bytes at `address + offset` hold it, `shift` bits up, `width` bits wide. */
-#define KP_LOAD_BITS(type, wide, address, offset, bytes, shift, width)             \
-	({                                                                         \
-		__u64 kp_bits = 0;                                                 \
-		kp_read(&kp_bits, bytes, (const void *)(address) + (offset));      \
-		(typeof(type))((wide)(kp_bits << (64 - (shift) - (width))) >>      \
-			       (64 - (width)));                                    \
-	})
-
-/* This CPU's place to put a key together in: the stack is too small for names. */
-#define kp_key(keys) (&(keys)[kp_this_cpu() & (KP_CPUS - 1)])
-
-static __always_inline void kp_add(struct kp_total *total, __s64 value)
+/* 0 for 0, 1 + log2 for what is above */
+static __always_inline __s32 kp_log2(__u64 value)
 {
-	total->n++;
-	total->v += value;
+	return value ? 64 - __builtin_clzll(value) : 0;
 }
 
-#define KP_BETTER(type, total, sign, value)                               \
-	({                                                                \
-		type kp_new = (value);                                    \
-		if (!(total)->n || kp_new sign (type)(total)->v)          \
-			(total)->v = kp_new;                              \
-		(total)->n++;                                             \
-	})
-
-/* The bucket of a log2 histogram: b holds 2^(b-1) up to 2^b - 1, 0 holds 0, -b the negatives. */
-static __always_inline __s32 kp_log2_bucket(__u64 value, bool is_signed)
-{
-	bool negative = is_signed && (__s64)value < 0;
-	__s32 log;
-
-	if (negative)
-		value = -value;
-	log = value ? 64 - __builtin_clzll(value) : 0;
-	return negative ? -log : log;
-}
-
-/* The bucket of a linear histogram: 0 below low, then one for each step, then one for the rest. */
-static __always_inline __s32 kp_step_bucket(__u64 value, bool is_signed, __s64 low, __s64 high,
-					    __u64 step)
-{
-	__s64 number = value;
-
-	if (!is_signed && number < 0)
-		number = 0x7fffffffffffffff;
-	if (number < low)
-		return 0;
-	if (number >= high)
-		return 1 + ((__u64)(high - low) + step - 1) / step;
-	return 1 + (__u64)(number - low) / step;
-}
-
-#include "members.bpf.h"
+#include "body.h"
 
 #endif /* KP_BODY */
 #endif

@@ -148,7 +148,7 @@ def _value(aggregate: Aggregate, values: Array, counts: Array) -> Array:
 
 
 def _bounds(aggregate: Aggregate, bucket: Array) -> tuple[Array, Array]:
-    """Return the half-open interval [low, high) of each bucket, as bpf/kpmagic.bpf.h cuts them."""
+    """Return the half-open interval [low, high) of each bucket, as bpf/body.h cuts them."""
     return _log2_bounds(bucket) if aggregate.function == "hist" else _linear(aggregate, bucket)
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from kpmagic import cache
 from kpmagic.analysis.analyse import analyse, define_arguments
 from kpmagic.backends.base import Backend
-from kpmagic.backends.bpf import CELL, Bpf
+from kpmagic.backends.bpf import Bpf
+from kpmagic.backends.handlers import CELL
 from kpmagic.compiler.client import Compiler
 from kpmagic.compiler.toolchain import bpf_directory, headers
 from kpmagic.errors import BuildError, CellError, Place

@@ -270,7 +270,7 @@ class Artifact:
     digest: str
 
 
-# The header every record starts with; struct kp_header of bpf/kpmagic.bpf.h.
+# The header every record starts with; struct kp_header of bpf/record.h.
 HEADER_FIELDS: tuple[Field, ...] = (
     Field("ts", CType("int", 8, False, "u64"), 0),
     Field("pid", CType("int", 4, False, "u32"), 8),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from . import cache
 from .analysis.analyse import analyse
-from .backends.bpf import CELL
+from .backends.handlers import CELL
 from .backends.kmod import NAME, Kmod
 from .backends.kmod_checks import check
 from .compiler import kbuild

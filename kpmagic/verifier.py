@@ -10,7 +10,7 @@ import struct
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from kpmagic.backends.bpf import CELL
+from kpmagic.backends.handlers import CELL
 from kpmagic.errors import Place, VerifierError
 from kpmagic.model import Artifact, Probe
 

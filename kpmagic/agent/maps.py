@@ -10,7 +10,7 @@ from typing import Any
 from kpmagic.agent.libbpf import Map, library, refused
 
 WORD = 8
-TOTAL_SIZE = 16  # struct kp_total of bpf/kpmagic.bpf.h
+TOTAL_SIZE = 16  # struct kp_total of bpf/record.h
 
 
 def read_keys(source: Map) -> bytes:

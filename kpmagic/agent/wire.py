@@ -129,13 +129,13 @@ RING_HEADER = 8
 RING_BUSY = 1 << 31
 RING_DISCARD = 1 << 30
 
-# struct kp_config of bpf/kpmagic.bpf.h, alone in the object's section (and map) ".rodata.kp",
+# struct kp_config of bpf/record.h, alone in the object's section (and map) ".rodata.kp",
 # set before loading:
 # cgroup (0: any), max_rows (0: any), agent's tgid, pid (0: any), cpu (-1: any), sample (1: all),
 # comm (empty: any)
 CONFIG = struct.Struct("<QQIIiI16s")
 
-# struct kp_cpu of bpf/kpmagic.bpf.h, one per possible CPU, in the object's section (and map)
+# struct kp_cpu of bpf/record.h, one per possible CPU, in the object's section (and map)
 # ".data.kp" after struct kp_gate {u64 open; u64 rows} padded to GATE_SIZE; each is padded to
 # CPU_SIZE bytes so that CPUs do not share cache lines
 COUNTERS = ("hits", "rows", "filtered", "sampled", "dropped", "entries", "unpaired")

@@ -121,7 +121,7 @@ def log2_number(low: int, high: int) -> int:
 
 
 def log2_bounds(number: int) -> tuple[int, int]:
-    """Return [low, high) of a log2 bucket, as bpf/kpmagic.bpf.h cuts them."""
+    """Return [low, high) of a log2 bucket, as bpf/body.h cuts them."""
     if number == 0:
         return 0, 1
     near, far = 1 << (abs(number) - 1), 1 << abs(number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""emit(), count() … hist() as C of a BPF program: each one statement expression."""
+"""emit(), count() … hist() as C: each one statement expression."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
  * Members that the kernel's own source calls by a macro's name, which BTF does not know:
  * sk->sk_state is sk->__sk_common.skc_state (include/net/sock.h, include/net/inet_sock.h).
  */
-#ifndef KPMAGIC_MEMBERS_BPF_H
-#define KPMAGIC_MEMBERS_BPF_H
+#ifndef KPMAGIC_MEMBERS_H
+#define KPMAGIC_MEMBERS_H
 
 #define sk_family __sk_common.skc_family
 #define sk_state __sk_common.skc_state

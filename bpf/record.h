@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * What every handler shares with the agent and the notebook, be it a BPF program or a module:
+ * its settings, its counters, the beginning of each record. kpmagic/agent/wire.py and
+ * kpmagic/model.py are the other end.
+ */
+#ifndef KPMAGIC_RECORD_H
+#define KPMAGIC_RECORD_H
+
+/* Set by the agent before the gate opens; the verifier drops what is switched off in it. */
+struct kp_config {
+	__u64 cgroup;	/* 0: any */
+	__u64 max_rows;	/* 0: no limit */
+	__u32 agent;	/* the agent's own hits are not part of the traced system */
+	__u32 pid;	/* 0: any */
+	__s32 cpu;	/* -1: any */
+	__u32 sample;	/* record one in so many */
+	char comm[16];	/* empty: any */
+};
+
+struct kp_gate {
+	__u64 open;	/* 1 only while everything is planted */
+	__u64 rows;
+} __attribute__((aligned(128)));
+
+/*
+ * One per CPU, written by that CPU alone: while a handler runs, a probe that is hit on the same
+ * CPU is not handled but missed (BPF: trace_call_bpf, bpf_prog_active; a module: kprobe_running,
+ * Documentation/trace/kprobes.rst).
+ */
+struct kp_cpu {
+	__u64 hits;
+	__u64 rows;
+	__u64 filtered;
+	__u64 sampled;
+	__u64 dropped;
+	__u64 entries;
+	__u64 unpaired;
+	__u64 skip;	/* hits left to sample out */
+} __attribute__((aligned(128)));
+
+struct kp_header {
+	__u64 ts;	/* ns, CLOCK_MONOTONIC */
+	__u32 pid;
+	__u32 tid;
+	__u32 cpu;
+	__u16 site;
+	__u16 row;
+	char comm[16];
+};
+
+/* What is known of a hit before the handler's body begins. */
+struct kp_hit {
+	__u64 id;	/* tgid << 32 | tid */
+	struct kp_cpu *cpu;
+	__u32 site;	/* number of the place that was hit */
+};
+
+/* A running total, one per CPU, of one key of an aggregation. */
+struct kp_total {
+	__u64 n;
+	__s64 v;
+};
+
+#endif
