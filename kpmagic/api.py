@@ -12,8 +12,8 @@ from .connection import Connection
 from .errors import CellError, KpmagicError
 from .gathering import facts_for, function_names
 from .model import Artifact, Kind, Options, Plan, Probe
-from .module_run import ModuleRun
-from .modules import Module, module_from_keywords
+from .modules.run import ModuleRun
+from .modules.source import Module, module_from_keywords
 from .peers.run import PeerRun
 from .peers.script import Script, script_from_keywords
 from .resolve import resolve
@@ -137,11 +137,11 @@ def _check_backend(asked: Probe) -> None:
 
 
 def _as_module(plan: Plan, facts: KernelFacts, connection: Connection) -> Artifact:
-    from . import module_build
+    from .modules.build import build_probe, headers_of
 
-    folder = module_build.headers_of(connection.target, connection.release, session.progress)
+    folder = headers_of(connection.target, connection.release, session.progress)
     session.progress("building the probe's module")
-    return module_build.build_probe(plan, build.compiler_of(plan, facts), folder)
+    return build_probe(plan, build.compiler_of(plan, facts), folder)
 
 
 def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run:
@@ -180,16 +180,17 @@ def _start(run: Run) -> None:
 
 def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
     """Return the run of a module, built and not loaded. Raises BuildError, TargetError, …"""
-    from . import module_build, modules
+    from .modules.build import build_module, headers_of
+    from .modules.source import rename
     from .view.module_card import MODULE_CARD
 
     connection.require_kernel()
     if asked.options.rename:
         facts = connection.facts(session.progress)
-        asked = modules.rename(asked, facts.symbols.__contains__)
-    folder = module_build.headers_of(connection.target, connection.release, session.progress)
+        asked = rename(asked, facts.symbols.__contains__)
+    folder = headers_of(connection.target, connection.release, session.progress)
     session.progress(f"building {asked.name}.ko")
-    artifact, warnings = module_build.build_module(asked, folder)
+    artifact, warnings = build_module(asked, folder)
     run = ModuleRun(connection, asked, artifact, MODULE_CARD)
     run.build_warnings = warnings
     return run
@@ -215,7 +216,7 @@ def start_module(
 
 
 def _load(run: ModuleRun) -> None:
-    from .module_refusals import explain
+    from .modules.refusals import explain
     from .refusals import ModuleRefusal
 
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from .answering import answered
 from .asking import kernels, signature, struct, symbols
 from .errors import CellError, Place
-from .module_run import ModuleRun
+from .modules.run import ModuleRun
 from .session import SANDBOX_OPTIONS, AnyRun, session
 from .stages import STAGES, stage
 from .syntax import suggestion
@@ -52,6 +52,8 @@ def run_line(line: str) -> Any:
         raise CellError(f"{str(error).lower()} on this line", place=place) from None
     subcommand = find(name)
     if subcommand.asks:
+        if " " in subcommand.usage and not any(words):  # before a target is started for nothing
+            raise CellError(f"this is written: %kp {subcommand.usage}")
         return answered(name, words, subcommand.function)
     return subcommand.function(words)
 

@@ -16,7 +16,7 @@ START_PATIENCE = 60.0
 
 
 class Living(Protocol):
-    """What control needs of one time in the kernel: life.Life, module_run.ModuleLife."""
+    """What control needs of one time in the kernel: life.Life, modules.run.ModuleLife."""
 
     number: int
     reason: str

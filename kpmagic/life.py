@@ -5,17 +5,72 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from .agent import wire
-from .errors import RecordingError
+from .errors import KpmagicError, RecordingError
 from .outcome import MapPart, Outcome
 from .outcome import Workload as Workload
 from .recording import Rows
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class AnyLife(Protocol):
+    """What every kind of run has from start to END."""
+
+    reason: str
+    error: str
+    remarks: list[str]
+    workload: Workload | None
+    ended: threading.Event
+
+    @property
+    def failed(self) -> bool:
+        """Whether it went otherwise than it should."""
+
+
+class Lived:
+    """What every run says of its newest life, whatever it has put into the kernel."""
+
+    info: dict[str, Any]
+    failure: KpmagicError | None
+    _life: AnyLife
+
+    @property
+    def workload(self) -> Workload | None:
+        """The command of ``--while`` with its exit code and output; None without one."""
+        return self._life.workload
+
+    @property
+    def state(self) -> str:
+        """``running``, ``stopped`` or ``failed``."""
+        if self.failure is not None or self._life.failed:
+            return "failed"
+        return "stopped" if self._life.ended.is_set() else "running"
+
+    @property
+    def stopped_by(self) -> str | None:
+        """What ended it: for, while, max-events, max-time, user, interrupt, target-lost, …"""
+        return self._life.reason or None
+
+    @property
+    def error(self) -> str:
+        """What went wrong while it ran, or ``""``."""
+        return self._life.error
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the agent had to say about this run."""
+        return list(self._life.remarks)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was put into the kernel."""
+        return time.time() - float(self.info.get("started", time.time()))
 
 
 class Life:
@@ -65,6 +120,11 @@ class Life:
         life.maps = ([vars(part) for part in outcome.maps], blob)
         life.ended.set()
         return life
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by an error; one that only its file met leaves it as it is."""
+        return self.reason == "error"
 
     def outcome(self) -> Outcome:
         """Return how it went, as a value."""

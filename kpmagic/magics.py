@@ -26,7 +26,7 @@ from .vocabulary import help_text as words_text
 
 if TYPE_CHECKING:
     from .model import Kind, Options, Probe
-    from .module_run import ModuleRun
+    from .modules.run import ModuleRun
     from .peers.run import PeerRun
     from .peers.script import Script
     from .run import Run
@@ -60,7 +60,7 @@ class KpmagicMagics(Magics):
     @cell_magic
     def kmodule(self, line: str, cell: str) -> ModuleRun:
         from .api import ends_itself, start_module
-        from .modules import parse_module
+        from .modules.source import parse_module
         from .session import session
 
         count = self.shell.execution_count
@@ -254,7 +254,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if shell.display_formatter is not None:
         formatter = shell.display_formatter.ipython_display_formatter
         formatter.for_type_by_name("kpmagic.run", "Run", magics.display)
-        formatter.for_type_by_name("kpmagic.module_run", "ModuleRun", magics.display)
+        formatter.for_type_by_name("kpmagic.modules.run", "ModuleRun", magics.display)
         formatter.for_type_by_name("kpmagic.peers.run", "PeerRun", magics.display)
     from .view import complete_shell
 

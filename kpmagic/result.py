@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import aggregates, saving
 from .errors import KpmagicError, TargetLost
-from .life import Life
+from .life import Life, Lived
 from .model import Artifact, Plan, Site
-from .outcome import Workload
 from .past import Past
 from .recording import Rows, site_name
 from .shown import Shown, View
@@ -22,7 +20,8 @@ from .stats import Stats, account
 if TYPE_CHECKING:
     import pandas as pd
 
-class Result(Shown):
+
+class Result(Shown, Lived):
     """What is known of a probe and of its newest life."""
 
     _look_up: LookUp = staticmethod(no_name)
@@ -115,46 +114,14 @@ class Result(Shown):
         )
 
     @property
-    def workload(self) -> Workload | None:
-        """The command of ``--while`` with its exit code and output; None without one."""
-        return self._life.workload
-
-    @property
     def source(self) -> str:
         """The generated source."""
         return self.artifact.source.text
 
     @property
-    def state(self) -> str:
-        """``running``, ``stopped`` or ``failed``."""
-        if self._life.reason == "error" or self.failure is not None:
-            return "failed"
-        return "stopped" if self._life.ended.is_set() else "running"
-
-    @property
-    def stopped_by(self) -> str | None:
-        """What ended it: for, while, max-events, max-time, user, interrupt, target-lost, …"""
-        return self._life.reason or None
-
-    @property
-    def error(self) -> str:
-        """What went wrong while it ran, or ``""``."""
-        return self._life.error
-
-    @property
     def losses(self) -> list[tuple[int, int, int]]:
         """Each (rows that had arrived before, and after, rows dropped meanwhile)."""
         return list(self._life.losses)
-
-    @property
-    def remarks(self) -> list[str]:
-        """What the agent had to say about this run."""
-        return list(self._life.remarks)
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was attached."""
-        return time.time() - float(self.info.get("started", time.time()))
 
     # -- showing ----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import answers, cache
 from .connection import Connection
 from .errors import CellError, KpmagicError, TargetError
-from .module_run import ModuleRun
+from .modules.run import ModuleRun
 from .peers.run import PeerRun
 from .run import Link, Run
 from .syntax import suggestion

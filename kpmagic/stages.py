@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Callable
 
 from .errors import CellError, MissingDependency
-from .module_run import ModuleRun
-from .module_stages import MODULE_STAGES, makefile_of
+from .modules.run import ModuleRun
+from .modules.stages import MODULE_STAGES, makefile_of
 from .peers.run import PeerRun
 from .peers.stages import PEER_STAGES
 from .run import Run

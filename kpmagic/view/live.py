@@ -8,7 +8,7 @@ from typing import Any
 
 from IPython import display as ipython
 
-from ..module_run import ModuleRun
+from ..modules.run import ModuleRun
 from ..peers.run import PeerRun
 from ..run import Run
 from . import stop_button

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import oops
 from ..errors import CellError
-from ..kernel_log import LEVELS
+from ..modules import oops
+from ..modules.kernel_log import LEVELS
 from .card import AS_TYPED, STYLE, Content
 from .clean import clean, clean_lines, escape
 from .table import ROWS, Table, grouped
 
 if TYPE_CHECKING:
-    from ..module_run import ModuleRun
+    from ..modules.run import ModuleRun
 
 
 class ModuleCard:

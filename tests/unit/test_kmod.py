@@ -7,10 +7,10 @@ import struct
 
 import pytest
 
-from kpmagic import oops
 from kpmagic.agent.tables import merge
 from kpmagic.backends.kmod_checks import check
 from kpmagic.errors import CellError
+from kpmagic.modules import oops
 from kpmagic.syntax import parse_probe
 
 SLOTS = 4

@@ -8,10 +8,16 @@ import errno
 import pytest
 
 from kpmagic.errors import CellError
-from kpmagic.kernel_log import KernelLog, parse
 from kpmagic.model import Options
-from kpmagic.module_refusals import explain
-from kpmagic.modules import Module, missing_functions, module_from_keywords, parse_module, rename
+from kpmagic.modules.kernel_log import KernelLog, parse
+from kpmagic.modules.refusals import explain
+from kpmagic.modules.source import (
+    Module,
+    missing_functions,
+    module_from_keywords,
+    parse_module,
+    rename,
+)
 from kpmagic.refusals import ModuleRefusal
 
 SOURCE = 'static struct kprobe kp = {\n\t.symbol_name = "do_fork",\n};\n'

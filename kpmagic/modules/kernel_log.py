@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .frames import Table, to_engine
+from ..frames import Table, to_engine
 
 # include/linux/kern_levels.h
 LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")

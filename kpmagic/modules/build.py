@@ -12,21 +12,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from . import cache
-from .analysis.analyse import analyse
-from .backends.handlers import CELL
-from .backends.kmod import NAME, Kmod
-from .backends.kmod_checks import check
-from .compiler import kbuild
-from .compiler.client import Compiler
-from .compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
-from .compiler.toolchain import bpf_directory
-from .errors import BuildError, Place, TargetError
-from .model import Artifact, Plan, Source
-from .modules import Module
+from .. import cache
+from ..analysis.analyse import analyse
+from ..backends.handlers import CELL
+from ..backends.kmod import NAME, Kmod
+from ..backends.kmod_checks import check
+from ..compiler import kbuild
+from ..compiler.client import Compiler
+from ..compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
+from ..compiler.toolchain import bpf_directory
+from ..errors import BuildError, Place, TargetError
+from ..model import Artifact, Plan, Source
+from .source import Module
 
 if TYPE_CHECKING:
-    from .targets.base import Progress, Target
+    from ..targets.base import Progress, Target
 
 MARK = 32  # bytes: a kept module's own SHA-256 comes first
 WARNING_FLAG = re.compile(r" \[-W[^\]]*\]$")
@@ -41,8 +41,8 @@ class Cell(Protocol):
 
 def headers_of(target: Target, release: str, progress: Progress) -> Path:
     """Return the build folder of a target's kernel. Raises TargetError, MissingDependency."""
-    from .targets import kernel_headers
-    from .targets.kernels import Kernel
+    from ..targets import kernel_headers
+    from ..targets.kernels import Kernel
 
     kernel = getattr(target, "kernel", None)
     if not isinstance(kernel, Kernel):

@@ -8,17 +8,17 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from ..agent import wire
+from ..connection import Connection
+from ..control import START_PATIENCE, Controlled
+from ..errors import KpmagicError
+from ..life import Lived, Workload
+from ..model import Artifact
+from ..shown import View
+from ..stats import Stats
 from . import oops
-from .agent import wire
-from .connection import Connection
-from .control import START_PATIENCE, Controlled
-from .errors import KpmagicError
 from .kernel_log import KernelLog
-from .life import Workload
-from .model import Artifact
-from .modules import Module
-from .shown import View
-from .stats import Stats
+from .source import Module
 
 
 class ModuleLife:
@@ -32,6 +32,11 @@ class ModuleLife:
         self.error = ""
         self.remarks: list[str] = []
         self.ended = threading.Event()
+
+    @property
+    def failed(self) -> bool:
+        """Whether something went wrong, such as that it cannot be taken out."""
+        return bool(self.error)
 
     def on_frame(self, frame: wire.Frame) -> None:
         """Take a frame, in the reader's thread."""
@@ -61,7 +66,7 @@ class ModuleLife:
             self.ended.set()
 
 
-class ModuleRun(Controlled):
+class ModuleRun(Controlled, Lived):
     """A kernel module's run: in the kernel from start to stop; `df` is the kernel's log since.
 
     As a context manager it is removed at the end of the block.
@@ -107,31 +112,9 @@ class ModuleRun(Controlled):
         return Stats(rows=self._life.log.rows)
 
     @property
-    def workload(self) -> Workload | None:
-        """The command of ``--while`` with its exit code and output; None without one."""
-        return self._life.workload
-
-    @property
     def source(self) -> str:
         """The source that was compiled."""
         return self.artifact.source.text
-
-    @property
-    def state(self) -> str:
-        """``running``, ``stopped`` or ``failed``."""
-        if self.failure is not None or self._life.error:
-            return "failed"
-        return "stopped" if self._life.ended.is_set() else "running"
-
-    @property
-    def stopped_by(self) -> str | None:
-        """What ended it: for, while, max-time, user, interrupt, target-lost, replaced."""
-        return self._life.reason or None
-
-    @property
-    def error(self) -> str:
-        """What went wrong while it was loaded, or ``""``."""
-        return self._life.error
 
     @property
     def last_words(self) -> str:
@@ -147,16 +130,6 @@ class ModuleRun(Controlled):
         located = oops.with_lines(found, self.name, self.artifact.object, f"{self.name}.c")
         first = self.module.body_line - 1
         return [replace(each, line=each.line + first if each.line else 0) for each in located]
-
-    @property
-    def remarks(self) -> list[str]:
-        """What the agent had to say about this run."""
-        return list(self._life.remarks)
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was loaded."""
-        return time.time() - float(self.info.get("started", time.time()))
 
     def usage(self) -> tuple[int, int, str] | None:
         """Return size in bytes, how many use it, and who, as ``lsmod`` does; None when it is out.

@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Callable
 
-from .errors import AttachError
+from ..errors import AttachError
+from ..refusals import ModuleRefusal
 from .kernel_log import parse
-from .modules import WORD, Module, missing_functions
-from .refusals import ModuleRefusal
+from .source import WORD, Module, missing_functions
 
 LOG_LINES = 6
 # kernel/module/main.c: simplify_symbols, same_magic, check_version

@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 
-from .errors import CellError, MissingDependency
-from .model import Artifact
-from .module_run import ModuleRun
+from ..errors import CellError, MissingDependency
+from ..model import Artifact
+from .run import ModuleRun
 
 
 def plan(run: ModuleRun) -> str:
