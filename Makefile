@@ -80,6 +80,7 @@ bench: setup
 	$(PY) -m kpmagic kernels fetch $(KERNEL)
 	$(PY) bench/first_minute.py
 	$(PY) bench/million.py
+	$(PY) bench/many_functions.py
 
 bench-classroom: setup
 	$(PY) -m kpmagic kernels fetch $(KERNEL)

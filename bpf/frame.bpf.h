@@ -107,10 +107,13 @@ static __always_inline void kp_submit(struct kp_hit *hit, void *record)
 }
 
 /*
- * At a return probe the return address has been popped. (Trampolines since 5.16 push a fake one
- * and correct regs->sp for it: kernel commit 1f36839308cf.)
+ * Where sp was at the entry, from the registers at the return: the return address has been popped.
+ * (Trampolines since 5.16 push a fake one and correct regs->sp for it: kernel commit 1f36839308cf.)
+ * The function graph tracer puts the registers themselves below it; what sp they show differs
+ * between kernels (return_to_handler of arch/x86/kernel/ftrace_64.S).
  */
-#define KP_RETURN_SP 8
+#define KP_RETURN_SP(regs) ((regs)->sp - 8)
+#define KP_GRAPH_SP(regs) ((__u64)(regs) + sizeof(struct pt_regs))
 
 static __always_inline struct kp_call_key kp_call_key(const struct kp_hit *hit, __u64 sp)
 {

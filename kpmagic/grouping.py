@@ -15,6 +15,11 @@ from kpmagic.scope import in_scope, parameters
 
 COOKIE = "attach-cookie"
 MULTI = "kprobe-multi"
+GRAPH = "fprobe-graph"
+# Of functions that are planted together all returns share room for 2 calls on each CPU and for each
+# function (kernel/trace/fprobe.c, fprobe_init_rethook), where a kretprobe alone has at least 10.
+# With so many functions sharing it is the better bargain.
+SHARING = 16
 # return types of which a negative value is an error
 TELLS_ERRORS = frozenset(("int", "long", "long int", "ssize_t", "loff_t", "s32", "s64"))
 
@@ -78,11 +83,20 @@ def _at_entry(site: Site, names: frozenset[str], plan: Plan) -> bool:
     """
     return (
         MULTI in plan.features
-        and plan.probe.kind == "kprobe"
-        and site.exact
+        and (site.exact or (site.address != 0 and not site.module))
         and not site.offset
         and "regs" not in names
     )
+
+
+def _least(plan: Plan) -> int:
+    """Return how many functions are worth being attached together.
+
+    The function graph tracer keeps returns on a stack of each task: no other way misses fewer.
+    """
+    if plan.probe.kind == "kprobe":
+        return 2
+    return 1 if GRAPH in plan.features else SHARING
 
 
 def placed(plan: Plan, handler: Handler) -> Iterator[Handler]:
@@ -90,7 +104,8 @@ def placed(plan: Plan, handler: Handler) -> Iterator[Handler]:
 
     One program for many sites must be able to ask which of them was hit.
     """
-    multi = len(handler.numbers) > 1 and _at_entry(handler.site, handler.uses, plan)
+    together = _at_entry(handler.site, handler.uses, plan)
+    multi = together and len(handler.numbers) >= _least(plan)
     if COOKIE in plan.features or len(handler.numbers) == 1:
         yield replace(handler, multi=multi)
         return

@@ -144,6 +144,7 @@ class Run(Result, Controlled):
             "start_seconds": time.monotonic() - before,
             "attached": answer.get("attached", []),
             "mechanism": answer.get("mechanism"),
+            "attached_by": answer.get("ways", []),
             "left_out": left_out(self.plan, self.artifact) + _refused(answer),
             "addresses": dict(answer.get("addresses", {})),  # those a recording knows
             "started": time.time(),

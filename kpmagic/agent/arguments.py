@@ -38,6 +38,11 @@ class Program(NamedTuple):
             return f"{self.address or 0:#x}"
         return f"{self.symbol}+{self.offset:#x}"
 
+    @property
+    def way(self) -> str:
+        """By which of the kernel's interfaces, as libbpf calls them."""
+        return ("kretprobe" if self.is_return else "kprobe") + ".multi" * self.multi
+
 
 class Start(NamedTuple):
     """The arguments of ``start``; times in ns, sizes in bytes."""

@@ -3,18 +3,32 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import time
 
 from kpmagic.agent import wire
 
 WORD = 8
 FIRST = wire.GATE_SIZE // WORD
 STEP = wire.CPU_SIZE // WORD
+MEMBARRIER, EVERYWHERE = 324, 1  # membarrier(2) of x86-64, its MEMBARRIER_CMD_GLOBAL
+LAST_PROGRAM_SECONDS = 0.002  # none is known to take that long, but nothing holds it to that
 
 
 def gate_size(cpus: int) -> int:
     """Return the least size of ``.data.kp`` for so many CPUs."""
     return wire.GATE_SIZE + cpus * wire.CPU_SIZE
+
+
+def wait_for_programs() -> None:
+    """Return when none of the programs that saw a gate open is running any more.
+
+    They run inside an RCU read-side section, and MEMBARRIER_CMD_GLOBAL is synchronize_rcu()
+    (kernel/sched/membarrier.c). A kernel with nohz_full has it not: there, longer than any takes.
+    """
+    if ctypes.CDLL(None).syscall(MEMBARRIER, EVERYWHERE, 0, 0):
+        time.sleep(LAST_PROGRAM_SECONDS)
 
 
 class Gate:

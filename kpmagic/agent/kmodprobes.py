@@ -125,7 +125,7 @@ class ModuleProbes:
         """Return the kernel's count of missed hits."""
         return self._status()[0]
 
-    def detach(self, seconds: float) -> bool:
+    def detach(self) -> bool:
         """Take out the probes; the module stays until the ring is empty."""
         if self._attached:
             self._attached = False
@@ -155,14 +155,16 @@ class ModuleProbes:
         with mmap.mmap(self._fd, whole, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset) as memory:
             return memory[:size]
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Shut the gate, take everything out of the kernel."""
         self.gate.shut()
-        self.detach(0)
+        self.detach()
         self.gate.close()
         self.ring.close()
         os.close(self._fd)
         self._remove()
+
+    close = release
 
     def _remove(self) -> None:
         end = time.monotonic() + REMOVE_SECONDS

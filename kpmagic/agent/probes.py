@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from typing import Any
 
 from kpmagic.agent import wire
 from kpmagic.agent.arguments import Start
+from kpmagic.agent.departure import Departure
 from kpmagic.agent.gate import Gate, gate_size
 from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.leftovers import count_in_flight
@@ -40,6 +40,7 @@ class Probes:
         self._still_here = still_here
         self._cpus = possible_cpus()
         self._links: list[Link] = []
+        self._departure: Departure | None = None
         self._missed_before: int | None = None
         self._object = self._loaded(cgroup)
         try:
@@ -84,7 +85,7 @@ class Probes:
             raise Refused("load", f"section '{GATE_MAP}' is too short for {self._cpus} CPUs")
 
     def attach(self) -> dict[str, Any]:
-        """Plant all programs; return the wire's "attached" and "left_out". Raises Refused."""
+        """Plant all programs; return the wire's "attached", "left_out", "ways". Raises Refused."""
         check_switches()
         make_room(len(self._asked.programs))
         planted = Planting(self._object, self._links, self._still_here)
@@ -92,17 +93,14 @@ class Probes:
             planted.plant(together)
         planted.check()
         self._missed_before = self._missed_so_far()
-        return {"attached": planted.attached, "left_out": planted.left_out}
+        ways = sorted({each.way for each in self._asked.programs})
+        return {"attached": planted.attached, "left_out": planted.left_out, "ways": ways}
 
-    def detach(self, seconds: float) -> bool:
-        """Take out probes for about so long; return whether all are out.
-
-        Each waits for the kernel (RCU), so that many together would stop all else.
-        """
-        end = time.monotonic() + seconds
-        while self._links and time.monotonic() < end:
-            self._links.pop().destroy()
-        return not self._links
+    def detach(self) -> bool:
+        """Begin to take out the probes, or see how far that is: whether all are out."""
+        if self._departure is None:
+            self._departure = Departure(self._links)
+        return self._departure.over
 
     def missed(self) -> int | None:
         """Return the kernel's count of missed hits, None when it has none. While attached."""
@@ -129,13 +127,19 @@ class Probes:
         maps: list[Map] = [self._object.map(name) for name in self._asked.aggregates]
         return read_aggregates(maps, self._cpus)
 
-    def close(self) -> None:
-        """Shut the gate and give everything back to the kernel."""
+    def release(self) -> None:
+        """Shut the gate and give everything back to the kernel; probes may still be leaving."""
         self.gate.shut()
-        self.detach(float("inf"))
+        self.detach()
         self.gate.close()
         self.ring.close()
         self._object.close()
+
+    def close(self) -> None:
+        """Release, and return when the probes are out."""
+        self.release()
+        if self._departure is not None:
+            self._departure.wait()
 
 
 def check_switches() -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """One run, from start to END.
 
-    running ──stop──▶ detaching ──all out──▶ draining ──ring empty──▶ ended
+    running ──stop──▶ detaching ──all out, or 1 s──▶ draining ──ring empty──▶ ended
 
-The gate is shut the moment a run stops, then what is still inside is judged, then the probes are
-taken out, and when no program can write any more, the ring is emptied and END sent.
+The gate is shut the moment a run stops. When no program can write any more, what is still inside
+is judged, the probes are taken out, the ring is emptied and END sent. Hundreds of probes leave
+for seconds: END does not wait for the last of them, for behind the gate they do nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kpmagic.agent.arguments import Start
 from kpmagic.agent.balance import cut, settle
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_output
+from kpmagic.agent.gate import LAST_PROGRAM_SECONDS, wait_for_programs
 from kpmagic.agent.kmodprobes import ModuleProbes
 from kpmagic.agent.mappings import Mappings
 from kpmagic.agent.mechanism import Watch
@@ -29,10 +31,8 @@ MS = 1_000_000
 BUSY_MS, QUIET_MS = 10, 80
 COUNTERS_NS = 250 * MS
 SIGN_NS = 1000 * MS
-DETACH_SECONDS = 0.02
+DETACH_SECONDS, DETACH_MS = 1.0, 2
 PIECES = 8  # of the ring before the channel is looked at again
-# a program that saw the gate open may still be running: none takes that long
-LAST_PROGRAM_SECONDS = 0.002
 
 
 class Session:
@@ -129,12 +129,14 @@ class Session:
             return
         self._reason = reason
         self._probes.gate.shut()
-        self._missed = self._probes.missed()
-        self._watch.look()
-        if self._asked.entries:
+        if self._asked.entries:  # soon: who returns behind the shut gate was in flight
             time.sleep(LAST_PROGRAM_SECONDS)
             self._in_flight, self._unpaired = self._probes.leftovers()
+        wait_for_programs()
+        self._missed = self._probes.missed()
+        self._watch.look()
         self.kill()
+        self._patient_until = time.monotonic() + DETACH_SECONDS
         self._state = self._detaching
 
     def kill(self) -> None:
@@ -174,8 +176,8 @@ class Session:
 
     def _detaching(self) -> None:
         self._pump()
-        self.patience_ms = 0
-        if self._probes.detach(DETACH_SECONDS):
+        self.patience_ms = min(DETACH_MS, self.patience_ms)
+        if self._probes.detach() or time.monotonic() >= self._patient_until:
             self._state = self._draining
 
     def _draining(self) -> None:
@@ -239,7 +241,7 @@ class Session:
         """End a run that cannot go on."""
         self._error = self._error or error
         self.stop("error")
-        if not self._sending and self._probes.detach(float("inf")):
+        if not self._sending:
             self._finish()
 
     def _finish(self) -> None:
@@ -262,7 +264,8 @@ class Session:
             "maps": index,
         }
         self._channel.send(wire.END, self.number, wire.pack(end, blob))
-        self._give_back()
+        self._probes.release()
+        self._mappings.close()
         self.ended = True
 
     def _remark(self, text: str) -> None:
@@ -283,8 +286,5 @@ class Session:
         if self._workload is not None:
             self._workload.close()
         self._channel.drop()
-        self._give_back()
-
-    def _give_back(self) -> None:
         self._probes.close()
         self._mappings.close()

@@ -65,6 +65,7 @@ Words a REQUEST may ``do`` (arguments → ok)
                          another of the same length
                key_sizes with a module: bytes of a key of each of "aggregates"
              → {"attached": [{"program", "address"}], "left_out": [{"symbol", "message"}],
+                "ways" (a BPF object's: "kprobe", "kretprobe.multi", …),
                 "mechanism" (how they are planted: "ftrace", "jump", "int3"; null: not known),
                 "load_ns", "attach_ns"};
              on error nothing is left. error kinds: "verifier" (log: the kernel's), "load",
@@ -83,7 +84,8 @@ Words a REQUEST may ``do`` (arguments → ok)
                program), "tool" (errno: its exit code; log: its error output), "spawn", "os".
                END has no counters; its reason is "exit" when the tracer ended by itself
     stop       reason ("user", "interrupt", …) → {}; ends the run: gate shut, detached, drained,
-             DATA…, END. A workload still running is killed with its descendants
+             DATA…, END (of many probes the last may leave after it). A workload still running
+             is killed with its descendants
     counters   → COUNTERS summed, as in LOST
     aggregates → {"maps": AGGREGATES' index}; blob: the maps' bytes
     run        command, cwd → {"exit_code"} when it has ended; its output arrives as LOG

@@ -9,6 +9,7 @@ from dataclasses import replace
 from kpmagic import layout
 from kpmagic.backends import handlers
 from kpmagic.body import widen
+from kpmagic.grouping import GRAPH
 from kpmagic.handler import Analysis, Handler
 from kpmagic.model import Aggregate, Layout, Plan, Program, Site, Source
 
@@ -46,8 +47,7 @@ def _programs(analysis: Analysis, is_return: bool) -> Iterator[Program]:
     sites = analysis.plan.sites
     for handler in analysis.handlers:
         for number in handler.numbers:
-            program = _program(handler, "", number, sites[number])
-            yield replace(program, is_return=is_return, multi=handler.multi)
+            yield replace(_program(handler, "", number, sites[number]), is_return=is_return)
     for handler in analysis.handlers if is_return else ():
         for number in handler.numbers:
             yield _program(handler, "_entry", number, sites[number])
@@ -62,6 +62,7 @@ def _program(handler: Handler, suffix: str, number: int, site: Site) -> Program:
         cookie=number if len(handler.numbers) > 1 else 0,
         exact=site.exact,
         optional=site.spec.wild,
+        multi=handler.multi,
     )
 
 
@@ -127,8 +128,12 @@ def _hit(handler: Handler, context: str) -> str:
     return f"struct kp_hit hit = {{ .site = {number} }};"
 
 
+def _section(kind: str, handler: Handler) -> str:
+    return f"{kind}.multi" if handler.multi else kind
+
+
 def _entry_program(plan: Plan, handler: Handler) -> Iterator[str]:
-    yield f"""SEC("{"kprobe.multi" if handler.multi else "kprobe"}")
+    yield f"""SEC("{_section("kprobe", handler)}")
 int kp_{handler.number}(struct pt_regs *regs)
 {{
 	{_hit(handler, "regs")}
@@ -143,7 +148,8 @@ int kp_{handler.number}(struct pt_regs *regs)
 def _return_programs(plan: Plan, handler: Handler) -> Iterator[str]:
     number = handler.number
     words = ", ".join(handlers.words(plan, handler)) or "0"
-    yield f"""SEC("kprobe")
+    at_entry = "KP_GRAPH_SP" if handler.multi and GRAPH in plan.features else "KP_RETURN_SP"
+    yield f"""SEC("{_section("kprobe", handler)}")
 int kp_{number}_entry(struct pt_regs *kp_regs)
 {{
 	{_hit(handler, "kp_regs")}
@@ -157,14 +163,14 @@ int kp_{number}_entry(struct pt_regs *kp_regs)
 	return 0;
 }}
 
-SEC("kretprobe")
+SEC("{_section("kretprobe", handler)}")
 int kp_{number}(struct pt_regs *regs)
 {{
 	{_hit(handler, "regs")}
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, regs->sp - KP_RETURN_SP);
+	struct kp_call_key key = kp_call_key(&hit, {at_entry}(regs));
 	const struct kp_call *found = bpf_map_lookup_elem(&kp_calls, &key);
 	if (!found)
 		return 0; /* began before the gate was open, or the table was full */

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from kpmagic.kernel import btf_struct
 from kpmagic.kernel.btf_text import declare, has_name, kind_of, size_of, strip, unqualified
@@ -15,6 +16,7 @@ from kpmagic.model import Function, Parameter
 _TAGGED = {"struct": (Kind.STRUCT,), "union": (Kind.UNION,), "enum": (Kind.ENUM, Kind.ENUM64)}
 _LAYOUTS = (Kind.STRUCT, Kind.UNION)
 _ENUMS = (Kind.ENUM, Kind.ENUM64)
+_SEARCHES = 16  # of all types take longer than making an index of them
 
 # C23, and what gcc and clang reserve besides
 _C_WORDS = """
@@ -39,14 +41,16 @@ class Member:
 class Btf(Types):
     """The types of one kernel (``/sys/kernel/btf/vmlinux``) or, with ``base``, of one module."""
 
-    _ids: dict[str, list[int]] | None = None  # of functions by name, once they are indexed
+    _searches = 0
 
     def function(self, name: str) -> Function | None:
         """Return the prototype of ``name``.
 
         None where BTF has none, or has several that differ: which of them is meant, nothing says.
         """
-        ids = self.find(name, Kind.FUNC) if self._ids is None else self._ids.get(name, [])
+        self._searches += 1
+        many = self._searches > _SEARCHES
+        ids = self._by_name.get(name, []) if many else self.find(name, Kind.FUNC)
         found = [self.type(self.type(i).value) for i in ids]
         if any(prototype.kind != Kind.FUNC_PROTO for prototype in found):
             raise bad(f"function {name!r} has no prototype")
@@ -55,13 +59,12 @@ class Btf(Types):
             return None
         return functions[0]
 
-    def index_functions(self) -> None:
-        """Make `function` fast; worth it for more than some dozens of them."""
-        if self._ids is None:
-            found: dict[str, list[int]] = {}
-            for type_id, name in self.named(Kind.FUNC):
-                found.setdefault(name, []).append(type_id)
-            self._ids = found
+    @cached_property
+    def _by_name(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for type_id, name in self.named(Kind.FUNC):
+            found.setdefault(name, []).append(type_id)
+        return found
 
     def functions(self) -> list[str]:
         """Return the names of all functions."""

@@ -83,6 +83,14 @@ def _link_tells_missed(facts: KernelFacts) -> bool:
     return type_id is not None
 
 
+def _has_member(type_: str, name: str) -> Callable[[KernelFacts], bool]:
+    def present(facts: KernelFacts) -> bool:
+        type_id = facts.btf.type_named(type_)
+        return type_id is not None and any(m.name == name for m in facts.btf.members(type_id))
+
+    return present
+
+
 FEATURES: dict[str, Callable[[KernelFacts], bool]] = {
     "link-missed": _link_tells_missed,
     "attach-cookie": _has_enumerator("bpf_func_id", "BPF_FUNC_get_attach_cookie"),
@@ -91,6 +99,8 @@ FEATURES: dict[str, Callable[[KernelFacts], bool]] = {
         "register_fprobe" in facts.symbols
         and _has_enumerator("bpf_attach_type", "BPF_TRACE_KPROBE_MULTI")(facts)
     ),
+    # fprobe stands on the function graph tracer: Linux 6.14, 4346ba160409
+    "fprobe-graph": _has_member("struct fprobe", "hlist_array"),
 }
 
 

@@ -2,7 +2,7 @@
 """/proc/kallsyms: every symbol of the kernel and its modules, with its address.
 
 A line is ``ffffffff81307b40 T vfs_read`` or ``ffffffffc0001000 t nft_do_chain<TAB>[nf_tables]``.
-One name is looked up by searching the text; only a look-up by address needs an index.
+A few names are looked up by searching the text; many, or an address, need an index.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _LINE = re.compile(rb"([0-9a-f]{1,16}) (\S) (\S+)(?:\t\[([^\]\n]*)\])?")
 _TEXT = b"tTwW"
 # what the kernel itself generates shows as a module that nobody loaded
 _GENERATED = re.compile(rb"^.*\t\[(?:bpf|__builtin__\w+)\]\n", re.MULTILINE)
+_SEARCHES = 16  # of the whole text take longer than making an index of it
 _KERNEL_START = 1 << 63  # below it an address is an offset in per-CPU memory
 
 
@@ -51,6 +52,7 @@ class Kallsyms:
             raise _bad(text[:40])
         self._text = b"\n" + text.rstrip(b"\n") + b"\n"
         self._shift = shift
+        self._searches = 0
 
     def __contains__(self, name: str) -> bool:
         """Whether a symbol has that name."""
@@ -118,8 +120,21 @@ class Kallsyms:
 
     def _positions(self, name: str) -> list[int]:
         """Return where in the text `` NAME`` ends a line, the tab of a module aside."""
-        wanted = re.compile(rb" %b(?=[\n\t])" % re.escape(name.encode("utf-8", "replace")))
-        return [m.start() for m in wanted.finditer(self._text)] if name and " " not in name else []
+        if not name or " " in name:
+            return []
+        wanted = name.encode("utf-8", "replace")
+        self._searches += 1
+        if self._searches > _SEARCHES:
+            return self._by_name.get(wanted, [])
+        pattern = re.compile(rb" %b(?=[\n\t])" % re.escape(wanted))
+        return [m.start() for m in pattern.finditer(self._text)]
+
+    @cached_property
+    def _by_name(self) -> dict[bytes, list[int]]:
+        found: dict[bytes, list[int]] = {}
+        for match in re.finditer(rb" (\S+)(?=[\n\t])", self._text):
+            found.setdefault(match[1], []).append(match.start())
+        return found
 
     def _symbol(self, at: int) -> Symbol:
         """Return the symbol of the line that ``at`` is in."""

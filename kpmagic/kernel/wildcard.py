@@ -52,8 +52,6 @@ def _sift(spec: Spec, candidates: Iterable[Symbol], facts: KernelFacts) -> Match
         else:
             found.left_out.append(LeftOut(symbol.name, why.why))
     _check(spec, found, facts)
-    if len(found.symbols) > 32:
-        facts.btf.index_functions()
     return found
 
 

@@ -78,7 +78,7 @@ int kp_0(struct pt_regs *regs)
 
 	if (!kp_watching(&hit))
 		return 0;
-	struct kp_call_key key = kp_call_key(&hit, regs->sp - KP_RETURN_SP);
+	struct kp_call_key key = kp_call_key(&hit, KP_RETURN_SP(regs));
 	const struct kp_call *found = bpf_map_lookup_elem(&kp_calls, &key);
 	if (!found)
 		return 0; /* began before the gate was open, or the table was full */

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Many calls asleep at once, and a cell that is run again while its function is called."""
+"""Many calls asleep at once, many functions, and a cell that is run again while it is hit."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import kpmagic
 from kpmagic.connection import Connection
+from kpmagic.kernel.forbidden import forbidden
 from kpmagic.targets.sandbox import Sandbox
 
 SLEEPERS = """exec /usr/bin/python3 -I -S -c '
@@ -21,6 +22,8 @@ for _ in range({count}): Thread(target=time.sleep, args=(100,), daemon=True).sta
 import signal; signal.pause()'"""
 UMASK = "import os\nfor number in range({count}): os.umask(number)"
 PATIENCE = 120.0
+GETSID = "exec /usr/bin/python3 -I -S -c 'import os\nfor _ in range(2300): os.getsid(0)'"
+ENABLED = "/sys/kernel/debug/tracing/enabled_functions"
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +68,30 @@ def test_a_probe_is_replaced_without_a_gap(sandbox: Connection) -> None:
     assert len(runs) > 2
     assert [run.stopped_by for run in runs] == ["replaced"] * (len(runs) - 1) + ["user"]
     assert (len(seen), lost) == (count, 0)
+
+
+def some_functions(connection: Connection, count: int) -> list[str]:
+    """So many functions that are there once each; getsid is one of them."""
+    facts = connection.facts()
+    found = ["__x64_sys_getsid"]
+    for name in facts.functions("__x64_sys_[a-f]*") + facts.functions("vfs_*"):
+        symbols = facts.symbols.find(name, "")
+        if len(symbols) == 1 and forbidden(symbols[0], facts) is None:
+            found.append(name)
+    found += [name for name in facts.functions("tcp_*") if len(facts.symbols.find(name, "")) == 1]
+    return found[:count]
+
+
+@pytest.mark.parametrize("probe", [kpmagic.probe, kpmagic.retprobe])
+def test_256_functions(sandbox: Connection, probe: Callable[..., kpmagic.Run]) -> None:
+    """They count exactly; when they are gone the kernel traces no function any more."""
+    names = some_functions(sandbox, 256)
+    run = probe(names, "count(f = func);", target=sandbox, command=GETSID, follow=True)
+    counted = run.aggregates["count(f = func)"].set_index("f")["count"]
+    assert len({each["address"] for each in run.info["attached"]}) == 256
+    assert counted["__x64_sys_getsid"] == 2300
+    assert counted.sum() == run.stats.hits - run.stats.filtered
+    end = time.monotonic() + PATIENCE
+    while sandbox.read(ENABLED):
+        assert time.monotonic() < end
+        time.sleep(0.1)
