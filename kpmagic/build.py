@@ -44,7 +44,11 @@ def compiler_for(btf_file: Path, build_id: str, base: Path | None = None) -> Com
     with _lock:
         if build_id not in _compilers:
             compiler = Compiler(headers(btf_file, build_id, cache.directory(), base))
-            compiler.start()
+            try:
+                compiler.start()
+            except BaseException:
+                compiler.close()
+                raise
             _compilers[build_id] = compiler
         return _compilers[build_id]
 

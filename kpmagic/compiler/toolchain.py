@@ -45,6 +45,9 @@ FLAGS = (
     "-Werror=incompatible-pointer-types",
 )
 
+# what the headers say is in the name of their folder; when they were written does not matter
+WITHOUT_TIMES = ("-Xclang", "-fno-pch-timestamp")
+
 
 @dataclass(frozen=True)
 class Clang:
@@ -129,7 +132,8 @@ def headers(
     """
     clang = find_clang()
     ours = b"".join((bpf_directory() / name).read_bytes() for name in PRECOMPILED)
-    mark = hashlib.sha256(repr((clang, FLAGS, str(bpf_directory()))).encode() + ours).hexdigest()
+    made_with = repr((clang, FLAGS, WITHOUT_TIMES, str(bpf_directory())))
+    mark = hashlib.sha256(made_with.encode() + ours).hexdigest()
     directory = cache_directory / "headers" / f"{build_id}-{mark[:16]}"
     if not (directory / "kernel.pch").exists():
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -155,6 +159,7 @@ def _make_headers(work: Path, clang: Clang, types: bytes, directory: Path) -> No
         [
             clang.program,
             *FLAGS,
+            *WITHOUT_TIMES,
             "-I",
             str(directory),
             "-I",

@@ -39,3 +39,17 @@ def test_every_golden_cell_compiles(tiny: TinyKernel) -> None:
         source = build.render(plan, tiny.compiler)
         defines = [f"-D{name}={value}" for name, value in plan.probe.options.defines]
         assert tiny.compiler.compile(source.text, defines).startswith(b"\x7fELF")
+
+
+def test_headers_written_again_are_the_same_headers(tiny: TinyKernel) -> None:
+    """As an installation over the same version writes them."""
+    from kpmagic.compiler.client import Compiler
+    from kpmagic.compiler.toolchain import bpf_directory
+
+    for header in bpf_directory().glob("*.h"):
+        header.touch()
+    again = Compiler(tiny.compiler.headers)
+    try:
+        again.start()
+    finally:
+        again.close()
