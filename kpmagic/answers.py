@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import errors
 from .errors import KpmagicError, Place, RecordingError
-from .model import Probe
+from .model import Module, Probe
 from .plain import from_plain, to_plain
 
 ENVIRONMENT = "KPMAGIC_RECORD"
@@ -38,7 +38,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Answer:
-    """What ``cell`` (see `of_probe`, `of_line`) printed and returned, or how it failed."""
+    """What a ``cell`` printed and returned, or how it failed.
+
+    See `of_probe`, `of_module`, `of_line`.
+    """
 
     cell: str
     text: str = ""
@@ -52,6 +55,13 @@ def of_probe(probe: Probe) -> str:
         line.rstrip() for line in probe.body.strip().splitlines()]  # fmt: skip
     options = [to_plain(getattr(probe.options, name)) for name in KEPT]
     return json.dumps([probe.kind, [spec.text for spec in probe.specs], body, options])
+
+
+def of_module(module: Module) -> str:
+    """Return what makes two module cells the same: name, source, and options that matter."""
+    source = [line.rstrip() for line in module.source.strip().splitlines()]
+    return json.dumps(["kmodule", module.name, source, module.options.command,
+                       module.options.rename])  # fmt: skip
 
 
 def of_line(words: Iterable[str]) -> str:

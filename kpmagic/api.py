@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import answers, build, cache
-from .answers import Answer, failure_of, of_probe
+from .answers import Answer, failure_of, of_module, of_probe
 from .connection import Connection
 from .errors import CellError, KpmagicError
 from .gathering import facts_for, function_names
-from .model import Artifact, Kind, Options, Plan, Probe
+from .model import Artifact, Kind, Module, Options, Plan, Probe
 from .modules.run import ModuleRun
-from .modules.source import Module, module_from_keywords
+from .modules.saving import record as record_module
+from .modules.source import module_from_keywords
 from .peers.run import PeerRun
 from .peers.script import Script, script_from_keywords
 from .resolve import resolve
@@ -184,6 +185,12 @@ def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
     from .modules.source import rename
     from .view.module_card import MODULE_CARD
 
+    prepared = connection.prepared_module(asked)
+    if prepared is not None:
+        past, artifact = prepared
+        run = ModuleRun(connection, past.module, artifact, past.release, MODULE_CARD)
+        run.build_warnings = list(past.warnings)
+        return run
     connection.require_kernel()
     if asked.options.rename:
         facts = connection.facts(session.progress)
@@ -191,7 +198,7 @@ def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
     folder = headers_of(connection.target, connection.release, session.progress)
     session.progress(f"building {asked.name}.ko")
     artifact, warnings = build_module(asked, folder)
-    run = ModuleRun(connection, asked, artifact, MODULE_CARD)
+    run = ModuleRun(connection, asked, artifact, connection.release, MODULE_CARD)
     run.build_warnings = warnings
     return run
 
@@ -203,26 +210,34 @@ def start_module(
 
     One of the same name that this session has loaded is removed first.
     """
-    run = prepare_module(asked, connection)
-    if bind is not None:
-        bind(run)
-    if asked.options.dry_run:
-        return run
-    replaced = session.add(run)
-    if replaced is not None:
-        replaced.stop("replaced")
-    _load(run)
+    where = recorder(connection)
+    try:
+        run = prepare_module(asked, connection)
+        if bind is not None:
+            bind(run)
+        if asked.options.dry_run:
+            if where is not None:
+                record_module(run, where)
+            return run
+        replaced = session.add(run)
+        if replaced is not None:
+            replaced.stop("replaced")
+        _load(run, connection)
+    except KpmagicError as error:
+        if where is not None:
+            answers.add(where, Answer(of_module(asked), failure=failure_of(error)))
+        raise
     return run
 
 
-def _load(run: ModuleRun) -> None:
+def _load(run: ModuleRun, connection: Connection) -> None:
     from .modules.refusals import explain
     from .refusals import ModuleRefusal
 
     try:
         run.start()
     except ModuleRefusal as refusal:
-        exists = run.connection.facts(session.progress).symbols.__contains__
+        exists = connection.facts(session.progress).symbols.__contains__
         run.failure = explain(refusal, run.module, exists)
         raise run.failure from None
 

@@ -25,7 +25,8 @@ from .targets.base import Channel, Progress, Target
 
 if TYPE_CHECKING:
     from .kernel.facts import KernelFacts
-    from .model import Artifact, Plan, Probe
+    from .model import Artifact, Module, Plan, Probe
+    from .past import ModulePast
 
 PATIENCE = 60.0
 HELLO_PATIENCE = 120.0
@@ -176,6 +177,15 @@ class Connection:
         """What `facts` has gathered, None while it has not: never waits."""
         return self._facts
 
+    def prepared_module(self, asked: Module) -> tuple[ModulePast, Artifact] | None:
+        """Return what there is of a module on a target where nothing is built, None elsewhere.
+
+        Raises TargetError where there is nothing.
+        """
+        find = getattr(self.target, "prepared_module", None)
+        found: tuple[ModulePast, Artifact] | None = None if find is None else find(asked)
+        return found
+
     def prepared(self, asked: Probe) -> tuple[Plan, Artifact] | None:
         """Return what there is of a probe on a target where nothing is built, None elsewhere.
 
@@ -286,6 +296,10 @@ class Connection:
         self._channel.close()
         self.target.close()
         self._gone.set()
+
+    def last_words(self) -> str:
+        """Return what the target's kernel said when it died, or ``""``."""
+        return self.target.last_words()
 
     def lost(self) -> TargetLost:
         """Return the error that says this target is gone, with its kernel's last words."""

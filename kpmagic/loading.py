@@ -13,21 +13,26 @@ from .connection import Listener
 from .errors import RecordingError, TargetError, TargetLost
 from .life import Life
 from .model import Artifact
-from .past import Past
+from .modules.kernel_log import records
+from .modules.run import ModuleLife, ModuleRun
+from .past import ModulePast, Past
 from .recording import Rows
 from .run import Run
 from .view.card import CARD
+from .view.module_card import MODULE_CARD
 
 HINT = "run its cell again; or kpmagic.connect('replay:PATH') is a target that plays it back"
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path) -> Run | ModuleRun:
     """Return the finished Run that was saved to ``path``. Raises RecordingError.
 
     Opening a recording runs nothing of what it holds.
     """
     past, rows = recorded.read(path)
     try:
+        if isinstance(past, ModulePast):
+            return module_run_of(past, rows, str(path))
         return run_of(past, rows, str(path))
     except (ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
         raise RecordingError(f"cannot read {str(path)!r}: it is damaged: {error}") from None
@@ -41,6 +46,18 @@ def run_of(past: Past, rows: Rows, where: str) -> Run:
     left_out = [vars(each) for each in past.left_out]
     run.info = {**past.info, **run.info, "started": past.started, "left_out": left_out}
     assert run.aggregates is not None  # decoded now, so that damage is found now
+    return run
+
+
+def module_run_of(past: ModulePast, log: Rows, where: str) -> ModuleRun:
+    """Return a recorded run of a module. Raises RecordingError."""
+    artifact = Artifact(past.source, b"", past.compiler, past.seconds, past.digest)
+    life = ModuleLife.past(log, past.outcome)
+    run = ModuleRun(Ended(past.target, where), past.module, artifact, past.release, MODULE_CARD,
+                    life)  # fmt: skip
+    run.build_warnings, run.lines = list(past.warnings), dict(past.lines)
+    run.info |= {**past.info, "started": past.started}
+    records(log)  # damage is found now
     return run
 
 
@@ -74,6 +91,14 @@ class Ended:
 
     def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
         """Nobody hears it."""
+
+    def read(self, path: str, size: int | None = None) -> NoReturn:
+        """Refuse: there is nobody to ask."""
+        self._refuse()
+
+    def last_words(self) -> str:
+        """Return nothing: what there was is in the recording."""
+        return ""
 
     def lost(self) -> TargetLost:
         """Return the error that says that there is no target."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kpmagic.errors import Place
+
 Kind = Literal["kprobe", "kretprobe"]
 
 
@@ -137,6 +139,32 @@ class Probe:
     line: str = ""
     body_line: int = 2
     where_at: int = 0
+
+
+@dataclass(frozen=True)
+class Module:
+    """A kernel module as the user wrote it: ``source`` to the letter, from line ``body_line``.
+
+    ``note`` says what --rename has changed.
+    """
+
+    name: str
+    source: str
+    options: Options
+    cell: str = "cell"
+    body_line: int = 2
+    note: str = ""
+
+    def place(self, line: int, column: int = 0) -> Place:
+        """Return line and column, 1-based, of the source as a place in the cell."""
+        lines = self.source.split("\n")
+        text = lines[line - 1].replace("\t", " ") if 1 <= line <= len(lines) else ""
+        return Place(line + self.body_line - 1, column, text, self.cell)
+
+    def place_of(self, offset: int) -> Place:
+        """Return an offset of the source as a place in the cell."""
+        begin = self.source.rfind("\n", 0, offset) + 1
+        return self.place(self.source.count("\n", 0, offset) + 1, offset - begin + 1)
 
 
 @dataclass(frozen=True)

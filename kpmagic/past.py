@@ -15,12 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import RecordingError
-from .model import Plan, Source
+from .model import Module, Plan, Source
 from .outcome import Outcome
 from .plain import from_plain, to_plain
 
-FORMAT = 1
+FORMATS = {"probe": 1, "module": 2}  # what each kind of run is written as
 MOST_CPUS = 8192  # arch/x86/Kconfig: NR_CPUS_RANGE_END
+KEY_KIND = "kpmagic.kind"
 KEY_FORMAT, KEY_RUN, KEY_MAPS, KEY_DIGEST = (
     "kpmagic.format", "kpmagic.run", "kpmagic.aggregates", "kpmagic.digest",
 )  # fmt: skip
@@ -57,16 +58,45 @@ class Past:
     maps: bytes = b""
 
 
-def to_metadata(past: Past) -> dict[str, str]:
+@dataclass(frozen=True)
+class ModulePast:
+    """A module's run that is over, without its log.
+
+    ``lines`` are the lines of the cell that frames of its oops (``function+0x1f``) stand for,
+    ``warnings`` what gcc warned of.
+    """
+
+    module: Module
+    source: Source
+    target: str
+    release: str = ""
+    kpmagic: str = ""
+    compiler: str = ""
+    seconds: float = 0.0
+    digest: str = ""
+    started: float = 0.0
+    warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+    outcome: Outcome = field(default_factory=Outcome)
+    maps: bytes = b""
+
+
+AnyPast = Past | ModulePast
+
+
+def to_metadata(past: AnyPast) -> dict[str, str]:
     """Return ``past`` as names and texts."""
+    kind = "module" if isinstance(past, ModulePast) else "probe"
     plain = to_plain(past)
     del plain["maps"]
     run = json.dumps(plain, separators=(",", ":"), ensure_ascii=True)
     maps = base64.b64encode(past.maps).decode()
-    return {KEY_FORMAT: str(FORMAT), KEY_RUN: run, KEY_MAPS: maps, KEY_DIGEST: _digest(run, maps)}
+    return {KEY_FORMAT: str(FORMATS[kind]), KEY_KIND: kind, KEY_RUN: run, KEY_MAPS: maps,
+            KEY_DIGEST: _digest(run, maps)}  # fmt: skip
 
 
-def from_metadata(metadata: Mapping[str, str]) -> Past:
+def from_metadata(metadata: Mapping[str, str]) -> AnyPast:
     """Return what `to_metadata` made. Raises RecordingError."""
     if not is_ours(metadata):
         raise RecordingError("it is not a recording of kpmagic")
@@ -82,7 +112,15 @@ def from_metadata(metadata: Mapping[str, str]) -> Past:
     if not isinstance(plain, dict):
         raise RecordingError("it is damaged: its description is not an object")
     plain.pop("maps", None)
+    if metadata.get(KEY_KIND) == "module":
+        return _checked_module(from_plain(ModulePast, plain, "its description"))
     return _checked(replace(from_plain(Past, plain, "its description"), maps=blob))
+
+
+def _checked_module(past: ModulePast) -> ModulePast:
+    if past.source.main not in past.source.files:
+        raise RecordingError("it is damaged: its source is not there")
+    return past
 
 
 def _checked(past: Past) -> Past:
@@ -108,9 +146,10 @@ def _digest(run: str, maps: str) -> str:
 
 def _check_format(text: str) -> None:
     number = int(text) if text.isdigit() and len(text) < 9 else 0
-    if number > FORMAT:
+    newest = max(FORMATS.values())
+    if number > newest:
         raise RecordingError(
-            f"it was made by a newer kpmagic (format {number}, this one reads up to {FORMAT})",
+            f"it was made by a newer kpmagic (format {number}, this one reads up to {newest})",
             hint=NEWER_HINT,
         )
     if number < 1:

@@ -17,7 +17,7 @@ from .life import Life
 from .outcome import CUT_OFF
 from .parquet import MAGIC as PARQUET
 from .parquet import Stored
-from .past import Past, from_metadata, is_ours
+from .past import AnyPast, ModulePast, Past, from_metadata, is_ours
 from .recording import Recording, Rows
 
 HINT = "a recording is what run.save(path) or --save FILE writes"
@@ -25,7 +25,7 @@ REMARK = ("the recording breaks off here: what wrote it died, or had no more roo
           "the rows until then are complete")  # fmt: skip
 
 
-def read(path: str | Path) -> tuple[Past, Rows]:
+def read(path: str | Path) -> tuple[AnyPast, Rows]:
     """Return what is known of a recorded run, and its rows. Raises RecordingError."""
     file = Path(path).expanduser()
     try:
@@ -63,7 +63,7 @@ def _first_bytes(file: Path) -> bytes:
         os.close(fd)
 
 
-def _parquet(file: Path) -> tuple[Past, Rows]:
+def _parquet(file: Path) -> tuple[AnyPast, Rows]:
     rows = Stored(file)
     past = from_metadata(rows.metadata)
     rows.layouts = past.source.layouts
@@ -104,7 +104,10 @@ def _description(payload: bytes) -> Past:
         raise RecordingError(f"it is damaged: {error}") from None
     if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
         raise RecordingError("it is damaged: its description is not text")
-    return from_metadata(metadata)
+    past = from_metadata(metadata)
+    if isinstance(past, ModulePast):
+        raise RecordingError("it is damaged: a module's run is not written while it goes on")
+    return past
 
 
 def _life(past: Past) -> Life:

@@ -57,7 +57,7 @@ def save(run: Result, path: str | Path) -> Path:
     try:
         _write(run, file)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     return file
 
 
@@ -66,7 +66,7 @@ def record_dry_run(run: Result, folder: Path) -> None:
     try:
         _write(run, answers.new_file(folder, run.name))
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
 
 
 def _write(run: Result, file: Path) -> None:
@@ -89,7 +89,8 @@ def place(path: str | Path) -> Path:
     return file
 
 
-def _unwritable(path: str | Path, error: OSError) -> RecordingError:
+def unwritable(path: str | Path, error: OSError) -> RecordingError:
+    """Return the error for a place that takes no file."""
     return RecordingError(f"cannot write to {str(path)!r}: {error.strerror or error}",
                           hint="choose a folder that exists, is yours and has room")  # fmt: skip
 
@@ -103,7 +104,7 @@ def spooled(run: Result, fresh: Callable[[], Rows]) -> Spool | None:
             path = answers.new_file(folder, run.name)
         return Spool(place(path), fresh, _description(run)) if path else None
     except OSError as error:
-        raise _unwritable(path or str(folder), error) from None
+        raise unwritable(path or str(folder), error) from None
 
 
 def started(run: Result) -> None:

@@ -22,8 +22,7 @@ from ..compiler.client import Compiler
 from ..compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
 from ..compiler.toolchain import bpf_directory
 from ..errors import BuildError, Place, TargetError
-from ..model import Artifact, Plan, Source
-from .source import Module
+from ..model import Artifact, Module, Plan, Source
 
 if TYPE_CHECKING:
     from ..targets.base import Progress, Target

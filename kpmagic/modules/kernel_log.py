@@ -15,7 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..frames import Table, to_engine
+from ..errors import RecordingError
+from ..frames import Table, to_arrow
+from ..recording import Rows
 
 # include/linux/kern_levels.h
 LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")
@@ -23,7 +25,7 @@ _ESCAPED = re.compile(r"(?:\\x[0-9a-fA-F]{2})+")
 
 
 class Record(NamedTuple):
-    """A line of the kernel's log; ``time`` in ns since boot, ``level`` one of LEVELS' places."""
+    """A line of the kernel's log; ``time`` in ns since boot, ``level`` a number of LEVELS."""
 
     time: int
     level: int
@@ -48,40 +50,46 @@ def _bytes(match: re.Match[str]) -> str:
     return bytes.fromhex(match[0].replace("\\x", "")).decode("utf-8", "replace")
 
 
-class KernelLog:
+class KernelLog(Rows):
     """The log of one run: fed by the reader thread, read by anybody.
 
     ``clock_offset`` ns turn time since boot into wall-clock time.
     """
 
     def __init__(self, clock_offset: int = 0) -> None:
+        super().__init__(())
         self.clock_offset = clock_offset
         self._records: list[Record] = []
         self._lock = threading.Lock()
 
-    def feed(self, text: str) -> None:
+    def feed(self, payload: bytes) -> None:
         """Take records as the agent sends them."""
-        records = parse(text.splitlines())
+        records = parse(payload.decode("utf-8", "replace").splitlines())
         with self._lock:
             self._records += records
+            self.rows = len(self._records)
 
-    @property
-    def rows(self) -> int:
-        """How many lines there are."""
-        return len(self._records)
-
-    def records(self) -> list[Record]:
-        """Return the lines so far."""
+    def table(self, limit: int | None = None) -> Table:
+        """Return time, level and text of the first ``limit`` lines, or of all of them."""
         with self._lock:
-            return list(self._records)
-
-    def df(self, engine: str = "pandas") -> object:
-        """Return time, level and text: ``pandas`` or ``polars`` DataFrame, or ``arrow`` Table."""
-        records = self.records()
+            records = self._records[:limit]
         times = np.array([each.time + self.clock_offset for each in records], np.int64)
         table = Table({"time": times.view("datetime64[ns]")}, len(records))
-        codes = np.array([each.level for each in records], np.int32)
-        table.add_names("level", list(LEVELS), codes)
+        levels = pa.array([LEVELS[each.level] for each in records], pa.string())
+        table.add("level", levels.dictionary_encode())
         texts = [each.text.encode("utf-8", "replace").decode() for each in records]
         table.add("text", pa.array(texts, pa.string()), is_text=True)
-        return to_engine(table, engine)
+        return table
+
+
+def records(log: Rows) -> list[Record]:
+    """Return the lines of a log, be it live or recorded; ``time`` is of the wall clock.
+
+    Raises RecordingError.
+    """
+    arrow = pa.concat_tables(log.arrows())
+    if arrow.schema != to_arrow(KernelLog().table()).schema:
+        raise RecordingError("its rows are no kernel's log")
+    times = arrow["time"].to_numpy().astype(np.int64).tolist()
+    levels = [LEVELS.index(level) for level in arrow["level"].to_pylist()]
+    return list(map(Record, times, levels, arrow["text"].to_pylist()))

@@ -27,6 +27,11 @@ class Frame:
     module: str = ""
     line: int = 0
 
+    @property
+    def place(self) -> str:
+        """``handler_pre+0x5``."""
+        return f"{self.function}+{self.offset:#x}"
+
 
 def why(words: str) -> str:
     """Return the kernel's own sentence about its end, or ``""``."""

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 
 from ..errors import AttachError
+from ..model import Module
 from ..refusals import ModuleRefusal
 from .kernel_log import parse
-from .source import WORD, Module, missing_functions
+from .source import WORD, missing_functions
 
 LOG_LINES = 6
 # kernel/module/main.c: simplify_symbols, same_magic, check_version

@@ -1,37 +1,72 @@
 # SPDX-License-Identifier: MIT
-"""The live object of %%kmodule: a module that is in a target's kernel, or was."""
+"""The run of %%kmodule: a module that is in a target's kernel, or was, or was recorded."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
+from .. import outcome
 from ..agent import wire
-from ..connection import Connection
+from ..batches import Batches
 from ..control import START_PATIENCE, Controlled
-from ..errors import KpmagicError
+from ..errors import KpmagicError, RecordingError
 from ..life import Lived, Workload
-from ..model import Artifact
+from ..model import Artifact, Module
+from ..recording import Rows
+from ..run import Link
 from ..shown import View
 from ..stats import Stats
-from . import oops
+from . import oops, saving
 from .kernel_log import KernelLog
-from .source import Module
+
+
+class ModuleLink(Link, Protocol):
+    """What a module's run needs of a connection.Connection, or of what is left of one."""
+
+    def read(self, path: str, size: int | None = None) -> bytes:
+        """Return a file's content on the target. Raises TargetError."""
+
+    def last_words(self) -> str:
+        """Return what the kernel said when it died, or ``""``."""
 
 
 class ModuleLife:
-    """What has arrived of one time in the kernel, from ``insmod`` to its END frame."""
+    """What has arrived of one time in the kernel, from ``insmod`` to its END frame.
 
-    def __init__(self, number: int, log: KernelLog, command: str | None) -> None:
+    ``ending`` is called when no more will come, and sets ``ended``.
+    """
+
+    def __init__(self, number: int, log: Rows, command: str | None) -> None:
         self.number = number
         self.log = log
         self.workload = None if command is None else Workload(command)
         self.reason = ""
         self.error = ""
+        self.last_words = ""
         self.remarks: list[str] = []
         self.ended = threading.Event()
+        self.ending: Callable[[], None] = self.ended.set
+
+    @classmethod
+    def past(cls, log: Rows, went: outcome.Outcome) -> ModuleLife:
+        """Return the life that went so."""
+        life = cls(0, log, None)
+        life.reason, life.error, life.last_words = went.reason, went.error, went.last_words
+        life.workload = None if went.workload is None else replace(went.workload)
+        life.remarks = list(went.remarks)
+        life.ended.set()
+        return life
+
+    def outcome(self) -> outcome.Outcome:
+        """Return how it went, as a value."""
+        workload = None if self.workload is None else replace(self.workload)
+        return outcome.Outcome(self.reason, self.error, remarks=tuple(self.remarks),
+                               workload=workload, last_words=self.last_words)  # fmt: skip
 
     @property
     def failed(self) -> bool:
@@ -43,17 +78,26 @@ class ModuleLife:
         if frame.type == wire.LOG:
             message = wire.unpack_json(frame.payload)
             self._on_log(str(message["stream"]), str(message["text"]))
+        elif frame.type == wire.DATA:  # of a replay
+            self._on_rows(frame.payload)
         elif frame.type == wire.END:
             message, _ = wire.unpack(frame.payload)
             self.reason = str(message["reason"])
-            self.error = str(message.get("error") or "")
+            self.error = self.error or str(message.get("error") or "")
+            self.last_words = str(message.get("last_words") or "")
             if self.workload is not None and message.get("workload"):
                 self.workload.exit_code = message["workload"].get("exit_code")
-            self.ended.set()
+            self.ending()
+
+    def _on_rows(self, payload: bytes) -> None:
+        try:
+            self.log.feed(payload)
+        except RecordingError as error:
+            self.error = error.message
 
     def _on_log(self, stream: str, text: str) -> None:
         if stream == "kernel":
-            self.log.feed(text)
+            self.log.feed(text.encode("utf-8", "surrogatepass"))
         elif stream == "agent":
             self.remarks.append(text)
         elif self.workload is not None:
@@ -61,22 +105,28 @@ class ModuleLife:
 
     def on_lost(self) -> None:
         """No further frame will come."""
-        if not self.ended.is_set():
+        if not self.ended.is_set() and not self.reason:
             self.reason = "target-lost"
-            self.ended.set()
+            self.ending()
 
 
 class ModuleRun(Controlled, Lived):
     """A kernel module's run: in the kernel from start to stop; `df` is the kernel's log since.
 
-    As a context manager it is removed at the end of the block.
+    As a context manager it is removed at the end of the block. ``life`` is that of a loaded one.
     """
 
-    connection: Connection
+    connection: ModuleLink
     _life: ModuleLife
 
     def __init__(
-        self, connection: Connection, module: Module, artifact: Artifact, view: View | None = None
+        self,
+        connection: ModuleLink,
+        module: Module,
+        artifact: Artifact,
+        release: str,
+        view: View | None = None,
+        life: ModuleLife | None = None,
     ) -> None:
         self.connection = connection
         self.module = module
@@ -85,8 +135,9 @@ class ModuleRun(Controlled, Lived):
         self.name = module.name
         self.failure: KpmagicError | None = None
         self.build_warnings: list[str] = []
+        self.lines: dict[str, int] | None = None  # of a recorded oops
         self.info: dict[str, Any] = {
-            "kernel_release": connection.release,
+            "kernel_release": release,
             "backend": "kmod",
             "target": connection.name,
             "options": dict(vars(module.options)),
@@ -95,14 +146,14 @@ class ModuleRun(Controlled, Lived):
             "note": module.note,
         }
         self._view = view
-        self._life = self._new_life()
+        self._life = self._new_life() if life is None else life
 
     def df(self, engine: str = "pandas") -> Any:
         """Return the kernel's log since it was loaded: time, level, text."""
         return self._life.log.df(engine)
 
     @property
-    def log(self) -> KernelLog:
+    def log(self) -> Rows:
         """The kernel's log since it was loaded."""
         return self._life.log
 
@@ -117,9 +168,16 @@ class ModuleRun(Controlled, Lived):
         return self.artifact.source.text
 
     @property
+    def replayed(self) -> bool:
+        """Whether it plays back what was recorded before."""
+        return "no_kernel" in self.connection.hello
+
+    @property
     def last_words(self) -> str:
         """What the kernel said when it died with the module in it, or ``""``."""
-        return self.connection.target.last_words() if self.stopped_by == "target-lost" else ""
+        if self.stopped_by != "target-lost":
+            return ""
+        return self._life.last_words or self.connection.last_words()
 
     def oops(self) -> list[oops.Frame]:
         """Return the frames of the kernel's oops, innermost first; the module's with their lines.
@@ -127,9 +185,18 @@ class ModuleRun(Controlled, Lived):
         A line is one of the cell as the user sees it.
         """
         found = oops.frames(self.last_words)
+        if self.lines is not None:
+            return [replace(each, line=self.lines.get(each.place, 0)) for each in found]
         located = oops.with_lines(found, self.name, self.artifact.object, f"{self.name}.c")
         first = self.module.body_line - 1
         return [replace(each, line=each.line + first if each.line else 0) for each in located]
+
+    def save(self, path: str | Path) -> Path:
+        """Write it to ``path``, a Parquet file that `kpmagic.load` reads; return the path.
+
+        Another recording there is replaced. Raises CellError while it runs, and RecordingError.
+        """
+        return saving.save(self, path)
 
     def usage(self) -> tuple[int, int, str] | None:
         """Return size in bytes, how many use it, and who, as ``lsmod`` does; None when it is out.
@@ -149,8 +216,8 @@ class ModuleRun(Controlled, Lived):
         """
         if self._life.number and not self._life.ended.is_set():
             return self
-        self.failure = None
-        life = self._life = self._new_life(self.connection.new_number())
+        life = self._new_life(self.connection.new_number())
+        self._life, self.failure, self.lines = life, None, None
         self.connection.listen(life.number, life)
         try:
             answer, _ = self.connection.request(
@@ -161,6 +228,7 @@ class ModuleRun(Controlled, Lived):
         except BaseException as error:
             self._abandon(life, error)
             raise
+        self.lines = answer.get("lines")
         self.info |= {
             "size": answer.get("size", 0),
             "load_seconds": answer.get("load_ns", 0) / 1e9,
@@ -177,8 +245,12 @@ class ModuleRun(Controlled, Lived):
         return None if self._view is None else self._view.html(self)
 
     def _new_life(self, number: int = 0) -> ModuleLife:
-        offset = int(self.connection.hello.get("realtime_minus_monotonic", 0))
-        life = ModuleLife(number, KernelLog(offset), self.options.command)
+        log: Rows = KernelLog(int(self.connection.hello.get("realtime_minus_monotonic", 0)))
+        if self.connection.hello.get("rows") == "arrow":
+            log = Batches.like(log)
+        life = ModuleLife(number, log, self.options.command)
         if not number:
             life.ended.set()
+        elif not self.replayed:
+            life.ending = lambda: saving.finish(self, life)
         return life

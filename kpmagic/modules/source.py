@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from ..errors import CellError, Place
+from ..errors import CellError
 from ..kernel.renames import renamed
-from ..model import Options
+from ..model import Module, Options
 from ..syntax import Line, options_from_keywords
 
 # linux/module.h: MODULE_NAME_LEN is 56 with the NUL, on 64 bits
@@ -20,32 +20,6 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include(?:_next)?[ \t]*["<](?P<path>[^">\n]
 WORD = re.compile(r'"(?P<word>[A-Za-z_][A-Za-z0-9_.]*)"')
 
 LINE_HINT = "this is written: %%kmodule NAME [options], and the module's C source below it"
-
-
-@dataclass(frozen=True)
-class Module:
-    """A kernel module as the user wrote it: ``source`` to the letter, from line ``body_line``.
-
-    ``note`` says what --rename has changed.
-    """
-
-    name: str
-    source: str
-    options: Options
-    cell: str = "cell"
-    body_line: int = 2
-    note: str = ""
-
-    def place(self, line: int, column: int = 0) -> Place:
-        """Return line and column, 1-based, of the source as a place in the cell."""
-        lines = self.source.split("\n")
-        text = lines[line - 1].replace("\t", " ") if 1 <= line <= len(lines) else ""
-        return Place(line + self.body_line - 1, column, text, self.cell)
-
-    def place_of(self, offset: int) -> Place:
-        """Return an offset of the source as a place in the cell."""
-        begin = self.source.rfind("\n", 0, offset) + 1
-        return self.place(self.source.count("\n", 0, offset) + 1, offset - begin + 1)
 
 
 def parse_module(line: str, source: str, *, cell: str = "cell") -> Module:

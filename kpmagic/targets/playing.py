@@ -16,7 +16,7 @@ from kpmagic.arrow import NANOSECONDS
 from kpmagic.batches import pack
 from kpmagic.columns import Array
 from kpmagic.errors import RecordingError
-from kpmagic.past import Past
+from kpmagic.past import AnyPast
 from kpmagic.recording import Rows
 
 LONGEST = 3600.0  # s without a row that anybody waits for
@@ -29,7 +29,7 @@ Say = Callable[[int, bytes], None]
 class Player:
     """Plays ``rows`` at ``speed`` times their own pace, and then tells how the run went."""
 
-    def __init__(self, past: Past, rows: Rows, speed: float, say: Say) -> None:
+    def __init__(self, past: AnyPast, rows: Rows, speed: float, say: Say) -> None:
         self.past = past
         self._rows = rows
         self._speed = speed

@@ -12,17 +12,17 @@ import math
 import queue
 import shlex
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, KeysView
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kpmagic import recorded
 from kpmagic.agent import wire
-from kpmagic.answers import FILE, Answer, error_of, of_line, of_probe, read
+from kpmagic.answers import FILE, Answer, error_of, of_line, of_module, of_probe, read
 from kpmagic.errors import RecordingError, TargetError
-from kpmagic.model import Artifact, LeftOut, Plan, Probe
-from kpmagic.past import Past
+from kpmagic.model import Artifact, LeftOut, Module, Plan, Probe
+from kpmagic.past import AnyPast, ModulePast, Past
 from kpmagic.targets.playing import Player
 
 FOLDER = "recordings"
@@ -68,27 +68,41 @@ class Replay:
         self._dry: dict[str, list[Path]] = {}
         self._turns: dict[str, int] = {}
         for file, past in self.pasts.items():
-            probe = past.plan.probe
-            kept = self._dry if probe.options.dry_run else self._by_cell
-            kept.setdefault(of_probe(probe), []).append(file)
+            cell, dry = _cell_of(past)
+            (self._dry if dry else self._by_cell).setdefault(cell, []).append(file)
         self._agent = Agent(self)
 
     def prepared(self, asked: Probe) -> tuple[Plan, Artifact]:
         """Return plan and artifact of the recording of a cell. Raises TargetError."""
-        cell = of_probe(asked)
-        files = self._by_cell.get(cell) or (self._dry.get(cell) if asked.options.dry_run else None)
-        if files is None:
-            failed = self._answers.get(cell)
-            raise error_of(failed.failure) if failed and failed.failure else self._unknown(asked)
-        turn = self._turns.get(cell, 0)
-        if not asked.options.dry_run:
-            self._turns[cell] = turn + 1
-        file = files[turn % len(files)]
+        file = self._file(of_probe(asked), asked)
         past = self.pasts[file]
+        assert isinstance(past, Past)  # as its cell says
         left_out = tuple(LeftOut(each.name, each.why) for each in past.left_out)
         plan = replace(past.plan, probe=asked, left_out=left_out)
         source = replace(past.source, left_out=())
         return plan, Artifact(source, str(file).encode(), past.compiler, 0.0, past.digest)
+
+    def prepared_module(self, asked: Module) -> tuple[ModulePast, Artifact]:
+        """Return the recording of a module's cell. Raises TargetError."""
+        file = self._file(of_module(asked), asked)
+        past = self.pasts[file]
+        assert isinstance(past, ModulePast)  # as its cell says
+        module = replace(past.module, options=asked.options, cell=asked.cell,
+                         body_line=asked.body_line)  # fmt: skip
+        artifact = Artifact(past.source, str(file).encode(), past.compiler, 0.0, past.digest)
+        return replace(past, module=module), artifact
+
+    def _file(self, cell: str, asked: Probe | Module) -> Path:
+        """Return the recording whose turn it is. Raises TargetError."""
+        dry = asked.options.dry_run
+        files = self._by_cell.get(cell) or (self._dry.get(cell) if dry else None)
+        if files is None:
+            failed = self._answers.get(cell)
+            raise error_of(failed.failure) if failed and failed.failure else self._unknown(asked)
+        turn = self._turns.get(cell, 0)
+        if not dry:
+            self._turns[cell] = turn + 1
+        return files[turn % len(files)]
 
     def answer(self, words: Iterable[str]) -> Answer:
         """Return what a ``%kp`` line got. Raises TargetError."""
@@ -103,17 +117,17 @@ class Replay:
                               hint=f"{NO_KERNEL}\n{REAL}")  # fmt: skip
         return found
 
-    def _unknown(self, asked: Probe) -> TargetError:
-        places = " ".join(spec.text for spec in asked.specs)
-        known = [_shown(past.plan.probe) for past in self.pasts.values()]
+    def _unknown(self, asked: Probe | Module) -> TargetError:
+        known = [_shown(past) for past in self.pasts.values()]
         near = [each for past, each in zip(self.pasts.values(), known, strict=True)
-                if {spec.text for spec in past.plan.probe.specs}
-                & {spec.text for spec in asked.specs}]  # fmt: skip
+                if _named(past.module if isinstance(past, ModulePast) else past.plan.probe)
+                & _named(asked)]  # fmt: skip
+        kind = asked.kind if isinstance(asked, Probe) else "kmodule"
         shown = list(dict.fromkeys(near + known))
         more = f", and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
         hint = "a cell is found by its places, body, command and filters, all as they were recorded"
         return TargetError(
-            f"no recording of {asked.kind} {places} as this cell has it; there is "
+            f"no recording of {kind} {' '.join(_named(asked))} as this cell has it; there is "
             f"{'; '.join(shown[:NAMED])}{more}",
             hint=f"{hint}\n{REAL}",
         )
@@ -135,8 +149,24 @@ class Replay:
         self._agent.close()
 
 
-def _shown(probe: Probe) -> str:
+def _cell_of(past: AnyPast) -> tuple[str, bool]:
+    """Return which cell a recording is of, and whether it was a dry run."""
+    if isinstance(past, ModulePast):
+        return of_module(past.module), past.module.options.dry_run
+    return of_probe(past.plan.probe), past.plan.probe.options.dry_run
+
+
+def _named(asked: Probe | Module) -> KeysView[str]:
+    """Return what a cell names, in order."""
+    return dict.fromkeys([asked.name] if isinstance(asked, Module)
+                         else [spec.text for spec in asked.specs]).keys()  # fmt: skip
+
+
+def _shown(past: AnyPast) -> str:
     """Return a recorded cell in few words."""
+    if isinstance(past, ModulePast):
+        return f"kmodule {past.module.name}"
+    probe = past.plan.probe
     parts = [probe.kind, *(spec.text for spec in probe.specs)]
     if probe.body is not None:
         body = " ".join(probe.body.split())
@@ -146,7 +176,7 @@ def _shown(probe: Probe) -> str:
     return " ".join(parts)
 
 
-def _pasts(path: Path) -> dict[Path, Past]:
+def _pasts(path: Path) -> dict[Path, AnyPast]:
     """Return what each file of ``path`` is a recording of, in the order of their making."""
     if not path.exists():
         raise TargetError(f"no recording at {str(path)!r}",
@@ -175,12 +205,14 @@ class Agent:
         self._words: dict[str, Callable[[wire.Frame, dict[str, Any], bytes], None]] = {
             "ping": lambda frame, asked, blob: self._reply(frame, asked, {}),
             "start": self._start,
+            "insmod": self._start,
             "stop": self._stop,
             "aggregates": self._aggregates,
         }
-        plan = next((past.plan for past in replay.pasts.values()), None)
+        plan = next((p.plan for p in replay.pasts.values() if isinstance(p, Past)), None)
+        release = next((p.release for p in replay.pasts.values() if isinstance(p, ModulePast)), "")
         self.say(wire.HELLO, 0, wire.pack_json({
-            "protocol": wire.PROTOCOL, "release": plan.release if plan else "",
+            "protocol": wire.PROTOCOL, "release": plan.release if plan else release,
             "rows": "arrow", "cpus": plan.cpus if plan else 1, "machine": "",
             "libbpf": None, "no_kernel": NO_KERNEL,
         }))  # fmt: skip
@@ -225,7 +257,10 @@ class Agent:
         player = self._players[frame.run] = Player(
             past, rows, self._replay.speed, lambda type_, payload: self.say(
                 type_, frame.run, payload))  # fmt: skip
-        self._reply(frame, asked, dict(past.info))  # with all that the agent answered then
+        answer = dict(past.info)  # with all that the agent answered then
+        if isinstance(past, ModulePast):
+            answer |= {"lines": dict(past.lines), "load_ns": 0}
+        self._reply(frame, asked, answer)
         threading.Thread(target=player.play, name="kpmagic replay", daemon=True).start()
 
     def _stop(self, frame: wire.Frame, asked: dict[str, Any], blob: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CellError
 from ..modules import oops
-from ..modules.kernel_log import LEVELS
+from ..modules.kernel_log import LEVELS, records
 from .card import AS_TYPED, STYLE, Content
 from .clean import clean, clean_lines, escape
 from .table import ROWS, Table, grouped
@@ -67,7 +67,7 @@ def content(run: ModuleRun) -> Content:
         return Content(clean(head(run)), notes, verbatim=run.source)
     found = [*([str(run.failure)] if run.failure else []), *([run.error] if run.error else [])]
     warnings = tuple(clean_lines(each) for each in found + run.remarks)
-    tables = [log_table(run)] * bool(run.options.show == "table" and run.log.rows)
+    tables = [log_table(run)] if run.options.show == "table" and run.log.rows else []
     if run.last_words:
         warnings += (clean(f"the kernel died: {oops.why(run.last_words)}"),)
         tables.append(oops_table(run))
@@ -76,7 +76,7 @@ def content(run: ModuleRun) -> Content:
 
 def oops_table(run: ModuleRun) -> Table:
     """Return the frames that the kernel died in, the module's with their lines of the cell."""
-    rows = [(f"{each.function}+{each.offset:#x}", each.module,
+    rows = [(each.place, each.module,
              f"{run.module.cell}:{each.line}" if each.line else "",
              clean(run.module.place(each.line - run.module.body_line + 1).text.strip())
              if each.line else "")
@@ -108,11 +108,11 @@ def state_text(run: ModuleRun) -> str:
 
 def log_table(run: ModuleRun) -> Table:
     """Return the last lines of the log: time since the first in s, level, text."""
-    records = run.log.records()
-    first = records[0].time
-    shown = records[-ROWS:]
+    lines = records(run.log)
+    first = lines[0].time
+    shown = lines[-ROWS:]
     rows = [(f"{(each.time - first) / 1e9:.6f}", LEVELS[each.level], clean(each.text))
             for each in shown]  # fmt: skip
-    footer = f"the last {len(shown)} of {grouped(len(records))} lines"
+    footer = f"the last {len(shown)} of {grouped(len(lines))} lines"
     return Table(("s", "level", "text"), tuple(rows), (True, False, False),
-                 footer=footer if len(records) > len(shown) else "")  # fmt: skip
+                 footer=footer if len(lines) > len(shown) else "")  # fmt: skip

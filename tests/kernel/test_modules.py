@@ -167,6 +167,18 @@ def test_the_host_has_no_trace_of_a_build(sandbox: Connection) -> None:
     assert not list(Path("/tmp").glob("kpmagic-kbuild-*/hello.c"))
 
 
+def test_a_recorded_module_is_played_without_a_kernel(sandbox: Connection, tmp_path: Path) -> None:
+    run = kpmagic.module("hello", HELLO % 0, target=sandbox, command="echo here; exit 3")
+    path = run.save(tmp_path / "hello.parquet")
+    with kpmagic.connect(f"replay:{path}") as replay:
+        again = kpmagic.module("hello", HELLO % 0, target=replay, command="echo here; exit 3")
+    for each in (again, kpmagic.load(path)):
+        assert each.df().equals(run.df())
+        assert len(each.df()) >= 2
+        assert each.workload == run.workload
+        assert each.stopped_by == "while"
+
+
 def test_a_lost_target_keeps_the_log(sandbox: Connection) -> None:
     run = kpmagic.module("hello", HELLO % 0, target=sandbox)
     while not run.log.rows:

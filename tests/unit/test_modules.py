@@ -8,11 +8,10 @@ import errno
 import pytest
 
 from kpmagic.errors import CellError
-from kpmagic.model import Options
+from kpmagic.model import Module, Options
 from kpmagic.modules.kernel_log import KernelLog, parse
 from kpmagic.modules.refusals import explain
 from kpmagic.modules.source import (
-    Module,
     missing_functions,
     module_from_keywords,
     parse_module,
@@ -118,7 +117,7 @@ def test_the_log_is_records_and_nothing_else() -> None:
 @pytest.mark.parametrize("engine", ["pandas", "polars", "arrow"])
 def test_the_log_is_a_table(engine: str) -> None:
     log = KernelLog(clock_offset=1_000)
-    log.feed("4,1,1,-;first\n6,2,2,-;second\n")
+    log.feed(b"4,1,1,-;first\n6,2,2,-;second\n")
     table = log.df(engine)
     frame = table if engine == "pandas" else table.to_pandas()  # type: ignore[attr-defined]
     assert list(frame.columns) == ["time", "level", "text"]

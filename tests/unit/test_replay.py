@@ -126,7 +126,7 @@ def test_nothing_else_can_be_asked(far: Any, tmp_path: Path) -> None:
         last = checks(target)[-1]
         assert last.ok is None
         assert "no kernel behind it" in str(last)
-        with pytest.raises(TargetError, match="no kernel behind it"):
+        with pytest.raises(TargetError, match="no recording of kmodule hello"):
             kpmagic.module("hello", "int x;", target=target, command="ls")
         with pytest.raises(CellError, match="keeps the source"):
             stage(played(target, run), "asm")

@@ -222,7 +222,7 @@ def rewritten(path: Path, **texts: str) -> Path:
 def test_a_newer_one_says_what_to_do(far: Any, tmp_path: Path) -> None:
     path = finished(far, 1).save(tmp_path / "run.parquet")
     with pytest.raises(RecordingError, match="newer kpmagic") as caught:
-        kpmagic.load(rewritten(path, **{KEY_FORMAT: "2"}))
+        kpmagic.load(rewritten(path, **{KEY_FORMAT: "3"}))
     assert "pip install --upgrade kpmagic" in caught.value.hint
 
 
