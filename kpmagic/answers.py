@@ -24,6 +24,7 @@ FILE = "answers.json"
 LARGEST = 16 << 20
 # options that change what a cell gets; the others only say how it is shown, or for how long
 KEPT = ("command", "follow", "where", "pid", "comm", "cpu", "sample", "defines")
+LATER = ("fields", "depth")  # not in recordings from before there were any
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def of_probe(probe: Probe) -> str:
     body = None if probe.body is None else [
         line.rstrip() for line in probe.body.strip().splitlines()]  # fmt: skip
     options = [to_plain(getattr(probe.options, name)) for name in KEPT]
+    options += [to_plain(value) for name in LATER if (value := getattr(probe.options, name))]
     return json.dumps([probe.kind, [spec.text for spec in probe.specs], body, options])
 
 

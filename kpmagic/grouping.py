@@ -11,7 +11,7 @@ from kpmagic.body import narrow, scan, scan_expression
 from kpmagic.handler import Handler
 from kpmagic.model import Parameter, Plan, Site
 from kpmagic.registers import words_of
-from kpmagic.scope import in_scope, parameters
+from kpmagic.scope import in_scope, parameters, returned
 
 COOKIE = "attach-cookie"
 MULTI = "kprobe-multi"
@@ -20,18 +20,16 @@ GRAPH = "fprobe-graph"
 # function (kernel/trace/fprobe.c, fprobe_init_rethook), where a kretprobe alone has at least 10.
 # With so many functions sharing it is the better bargain.
 SHARING = 16
-# return types of which a negative value is an error
-TELLS_ERRORS = frozenset(("int", "long", "long int", "ssize_t", "loff_t", "s32", "s64"))
 
 
 def line_form(plan: Plan, site: Site) -> str:
-    """Return the body of a probe without one: every argument a column."""
-    names = [p.name for p in parameters(plan, site) if p.kind not in ("struct", "union", "float")]
+    """Return the body of a probe without one: every argument a column, or what was chosen."""
+    if plan.probe.options.fields:
+        return f"emit({', '.join(each.code for each in site.chosen)});"
+    opened = {each.code.lstrip("*"): each.code for each in site.chosen}
+    names = [opened.get(p.name, p.name) for p in parameters(plan, site) if p.kind != "float"]
     if plan.probe.kind == "kretprobe":
-        names += [name for name in ("retval", "latency") if name in in_scope(plan, site)]
-        returns = site.function.returns if site.function is not None else ""
-        if returns in TELLS_ERRORS and "retval" in names and "errno" not in names:
-            names.insert(names.index("retval") + 1, "errno_name(retval)")
+        names += returned(site.function, names).values()
     return f"emit({', '.join(names)});"
 
 

@@ -73,9 +73,14 @@ def record_size(layouts: Iterable[Layout]) -> int:
     return max((end(layout.fields, HEADER_SIZE) for layout in layouts), default=HEADER_SIZE)
 
 
-def declare(field: Field, prefix: str = "c_") -> str:
+def c_name(column: str) -> str:
+    """Return what a column is called in its struct: C's names have no dots."""
+    return "c_" + column.replace(".", "__")
+
+
+def declare(field: Field) -> str:
     """Return the C declaration of a field in its struct."""
-    name = prefix + field.name
+    name = c_name(field.name)
     if field.type.kind == "string":
         return f"char {name}[{field.type.size}]"
     if field.type.kind in ARRAYS:

@@ -121,6 +121,8 @@ class Options:
     save: str = ""
     wait: bool = False
     all_addresses: bool = False
+    fields: tuple[str, ...] = ()
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,8 @@ class Parameter:
 class Function:
     """A function's prototype from BTF; ``returns`` is C text (``ssize_t``), ``void`` for none.
 
+    ``returns_id`` is that type's id in BTF, 0 where it is not known.
+
     ``convention`` ``syscall``: its arguments are in the ``struct pt_regs`` its only one points to.
     """
 
@@ -190,7 +194,16 @@ class Function:
     returns: str = "void"
     variadic: bool = False
     returns_size: int = 0
+    returns_id: int = 0
     convention: Literal["c", "syscall"] = "c"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An expression of the line form that --fields or --depth chose; ``wild``: by a wildcard."""
+
+    code: str
+    wild: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,6 +213,7 @@ class Site:
     ``note`` says how it differs from what was asked
     (``do_fork → kernel_clone: renamed _do_fork in 4.2, kernel_clone in 5.10``).
     ``exact``: its name alone would not find it, or not as fast; it is planted at ``address``.
+    ``chosen`` are the columns of the line form, empty for one column per argument.
     """
 
     spec: Spec
@@ -210,11 +224,12 @@ class Site:
     note: str = ""
     exact: bool = False
     module: str = ""
+    chosen: tuple[Chosen, ...] = ()
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A function that a wildcard matched and that is not probed: ``why`` goes behind ``is``."""
+    """What a wildcard matched and is not there, a function or a column: ``why`` behind ``is``."""
 
     name: str
     why: str

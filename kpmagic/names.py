@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 
 from kpmagic.body import last_names
 from kpmagic.scope import FIXED_COLUMNS
+
+
+def member_name(expression: str) -> str:
+    """Return the name of a chain in the line form: ``file->f_path`` gives ``file.f_path``."""
+    inner = re.fullmatch(r"\w+\((.*)\)", expression)
+    return (inner[1] if inner else expression).lstrip("*").replace("->", ".")
 
 
 def column_name(expression: str, taken: Container[str], number: int) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 SECOND = 1_000_000_000
@@ -124,6 +124,19 @@ def one_line(value: object) -> str:
     return line
 
 
+def fields(value: object) -> tuple[str, ...]:
+    """Return the columns in ``args.flags,file.f_path.*``, or in a list. Raises ValueError."""
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, Iterable):
+        raise ValueError("columns are named args.flags,file.f_path.*")
+    found = tuple(str(each).strip().replace("->", ".") for each in texts)
+    if not found or not all(
+        re.fullmatch(r"[\w*?]+(?:\.[\w*?]+)*", each, re.ASCII) for each in found
+    ):
+        raise ValueError("columns are named args.flags,file.f_path.*")
+    return found
+
+
 def identifier(value: object) -> str:
     """Return a Python name. Raises ValueError."""
     name = str(value)
@@ -206,6 +219,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("--maxactive", "maxactive", "with kmod: calls of a return probe that can be going on",
            "N", maxactive, keyword="maxactive"),
     Option("--target", "target", "for this cell only", "NAME", text),
+    Option("--fields", "fields", "without a body: these columns; members too; * and ? match",
+           "NAMES", fields, keyword="fields"),
+    Option("--depth", "depth", "columns for members of structs, N levels (a struct alone: 2)",
+           "N", positive, keyword="depth"),
     Option("--buffer", "buffer", "the kernel's ring buffer (default 8M)",
            "SIZE", size, keyword="buffer"),
     Option("--dry-run", "dry_run", "everything but attaching; shows the generated source",

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from kpmagic.errors import SymbolError
+from kpmagic.fields import with_columns
 from kpmagic.kernel import syscalls
 from kpmagic.kernel.facts import KernelFacts
 from kpmagic.kernel.forbidden import Forbidden, deadly, forbidden
@@ -31,9 +32,11 @@ def resolve(probe: Probe, facts: KernelFacts) -> Plan:
             # a function that two specs name is probed once
             sites.setdefault((site.symbol, site.offset, site.address), site)
     _check_count(len(sites))
+    settled, misfits = with_columns(probe, tuple(_settled(sites.values())), facts)
+    left_out += misfits
     return Plan(
         probe,
-        tuple(_settled(sites.values())),
+        settled,
         facts.release,
         facts.build_id,
         facts.cpus,

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
-from kpmagic.model import Parameter, Plan, Site
+from kpmagic.model import Function, Parameter, Plan, Site
 
 FIXED_COLUMNS = ("time", "cpu", "pid", "tid", "comm", "probe")
 SAME_AS_FIXED = ("cpu", "pid", "tid", "comm")
+# return types of which a negative value is an error
+TELLS_ERRORS = frozenset(("int", "long", "long int", "ssize_t", "loff_t", "s32", "s64"))
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,16 @@ def parameters(plan: Plan, site: Site) -> tuple[Parameter, ...]:
     if site.function is None or site.offset != 0:
         return ()
     return site.function.parameters
+
+
+def returned(function: Function | None, taken: Container[str]) -> dict[str, str]:
+    """Return column → expression of what a return adds in the line form: retval, errno, latency.
+
+    A parameter of the same name, in ``taken``, wins.
+    """
+    returns = function.returns if function is not None else "unsigned long"
+    found = {} if returns == "void" else {"retval": "retval"}
+    if returns in TELLS_ERRORS and "retval" not in taken:
+        found["errno"] = "errno_name(retval)"
+    found["latency"] = "latency"
+    return {column: code for column, code in found.items() if column not in taken}

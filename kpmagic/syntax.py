@@ -20,6 +20,8 @@ SPEC = re.compile(
     r"(?:\+(?P<offset>0[xX][0-9a-fA-F]+|\d+))?"
 )
 ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
+FIELDS_AND_BODY = "--fields chooses the columns of a probe without a body"
+FIELDS_HINT = "with a body, emit(…) names them: emit(args->flags, *args)"
 SPEC_HINT = "a place is a symbol, symbol+offset, module:symbol or 0xaddress; * and ? match several"
 
 
@@ -56,6 +58,8 @@ def probe_from_keywords(
     """Return the Probe of ``kpmagic.probe(symbols, body, **keywords)``. Raises CellError."""
     texts = [symbols] if isinstance(symbols, str) else list(symbols)
     options = options_from_keywords(kind, keywords)
+    if options.fields and body is not None:
+        raise CellError(FIELDS_AND_BODY, hint=FIELDS_HINT)
     specs = _specs(kind, texts)
     return Probe(kind, specs, body, options, cell="body", body_line=1)
 
@@ -224,6 +228,8 @@ class Line:
         if reason:
             message, hint, field = reason
             self.fail(message, self.found[field].start, hint)
+        if "fields" in self.found and self.body is not None:
+            self.fail(FIELDS_AND_BODY, self.found["fields"].start, FIELDS_HINT)
 
     def specs(self, kind: Kind, named: list[Word]) -> tuple[Spec, ...]:
         try:

@@ -13,6 +13,7 @@ from elftools.elf.elffile import ELFFile
 
 from kpmagic.compiler.client import Compiler
 from kpmagic.compiler.toolchain import find_clang, headers
+from kpmagic.fields import with_columns
 from kpmagic.kernel.btf import Btf
 from kpmagic.model import Kind, Plan, Site, Spec
 from kpmagic.syntax import parse_probe
@@ -52,6 +53,7 @@ class TinyKernel:
             for spec in probe.specs
             for name in self._names(spec)
         )
+        sites, _ = with_columns(probe, sites, SimpleNamespace(btf=self.btf, module_types={}))
         return Plan(probe, sites, "0.1-tiny", "tiny", 2, features=self.features)
 
     def _names(self, spec: Spec) -> list[str]:

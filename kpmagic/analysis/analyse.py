@@ -37,13 +37,14 @@ def analyse(plan: Plan, compiler: Analyser) -> Analysis:
     rows = 0
     for numbers in groups(plan):
         try:
-            handler = _handler(plan, numbers, rows, aggregations, compiler)
+            handler, without = _handler(plan, numbers, rows, aggregations, compiler)
         except (CellError, BuildError) as error:
             if not all(plan.sites[number].spec.wild for number in numbers):
                 raise
             first = first or error
             left_out += [LeftOut(plan.sites[n].symbol, _misfit(error)) for n in numbers]
             continue
+        left_out += [each for each in without if each not in left_out]
         rows += len(handler.emits)
         handlers += placed(plan, handler)
     if first is not None and not handlers:
@@ -62,8 +63,11 @@ def define_arguments(probe: Probe) -> list[str]:
 
 def _handler(
     plan: Plan, numbers: tuple[int, ...], rows: int, aggregations: Aggregations, compiler: Analyser
-) -> Handler:
-    """Return the handler of sites that look the same. Raises CellError and BuildError."""
+) -> tuple[Handler, list[LeftOut]]:
+    """Return the handler of sites that look the same, and members it has no columns for.
+
+    Raises CellError and BuildError.
+    """
     site = plan.sites[numbers[0]]
     marked = mark(plan, site, narrow(body_of(plan, site)))
     diagnosis = Diagnosis(plan, site, marked)
@@ -72,8 +76,9 @@ def _handler(
     edits = [Edit(*edit) for edit in answer["edits"]]
     expressions = Expressions(plan, site, marked, edits, diagnosis)
     seen = {found["call"]: found["arguments"] for found in answer["calls"]}
-    pieces = Statements(expressions, diagnosis, rows, aggregations).pieces(seen)
+    statements = Statements(expressions, diagnosis, rows, aggregations)
+    pieces = statements.pieces(seen)
     where = marked.where
     condition = expressions.code(where.start, where.end) if where else ""
     names = marked.body.body.names | (where.body.names if where else frozenset())
-    return Handler(site, numbers, tuple(pieces), condition, names)
+    return Handler(site, numbers, tuple(pieces), condition, names), statements.left_out

@@ -9,15 +9,17 @@ from typing import Any, Literal
 
 from kpmagic.analysis.diagnosis import Diagnosis
 from kpmagic.body import Argument, Call, Edit, apply
+from kpmagic.errors import CellError
 from kpmagic.handler import Column, Form
 from kpmagic.marked import Marked
-from kpmagic.model import CType, Plan, Site
+from kpmagic.model import CType, LeftOut, Plan, Site
 from kpmagic.scope import in_scope
 
 STRING_SIZE = 128
 MAX_STRING = 1024
 STACK_DEPTH = 64
 MAX_STACK = 127  # linux/perf_event.h: PERF_MAX_STACK_DEPTH
+BASE = "\0"  # compiler/types.py
 MAX_KEY = 512  # bytes; linux/filter.h: MAX_BPF_STACK limits the keys of a hash map
 
 _STACK_KINDS: dict[str, Literal["kstack", "ustack"]] = {
@@ -86,17 +88,42 @@ class Expressions:
         if form in _STACK_KINDS:
             return self._stack(name, argument, found)
         start, end = found.get("inner") or (found["start"], found["end"])
-        code = self.code(start, end)
+        # of a member the code is known but for the struct that it is of
+        code = found.get("code", BASE).replace(BASE, self.code(start, end))
         if form in ("kernel_string", "user_string"):
             size = self._string_size(argument, found.get("string_size", ""))
             return Column(name, CType("string", size, name=about["name"]), form, code)
         if form == "errno":
             return Column(name, CType("errno", 8, True, about["name"]), "value", code)
         ctype = self._type(argument, about)
-        if ctype.kind == "string" and self.text(argument) not in in_scope(self.plan, self.site):
+        own = "code" not in found and self.text(argument) in in_scope(self.plan, self.site)
+        if ctype.kind == "string" and not own:
             # As a string, with room for the NUL: what is behind one must not tell keys apart.
             return Column(name, replace(ctype, size=ctype.size + 1), "kernel_string", code)
         return Column(name, ctype, form if about["kind"] == "array" else "value", code)
+
+    def members(
+        self, name: str, argument: Argument, found: dict[str, Any], depth: int
+    ) -> tuple[list[Column], list[LeftOut]]:
+        """Return a column for each member of a struct, and what cannot be one.
+
+        ``depth`` is how many levels of structs in structs are gone down.
+        """
+        columns: list[Column] = []
+        left_out: list[LeftOut] = []
+        for member in found["members"]:
+            path = f"{name}.{member['path']}"
+            if member["level"] > depth:
+                continue
+            if member["type"]["kind"] == "record":
+                if member["level"] == depth:
+                    left_out.append(LeftOut(path, f"deeper than --depth {depth}"))
+                continue
+            try:
+                columns.append(self.column(path, argument, found | member))
+            except CellError as error:
+                left_out.append(LeftOut(path, f"no column ({error.message})"))
+        return columns, left_out
 
     def _string_size(self, argument: Argument, text: str) -> int:
         if not text:

@@ -9,15 +9,22 @@ from kpmagic.aggregations import Aggregations
 from kpmagic.analysis.column import Expressions
 from kpmagic.analysis.diagnosis import Diagnosis
 from kpmagic.body import Argument, Call, widen
+from kpmagic.errors import CellError
 from kpmagic.handler import Add, Column, Emit, Piece
-from kpmagic.names import column_name
+from kpmagic.layout import c_name
+from kpmagic.model import LeftOut
+from kpmagic.names import column_name, member_name
 from kpmagic.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope
 
 MAX_COLUMNS = 128
+DEPTH = 2  # structs in structs that become columns when nothing else is said
 
 
 class Statements:
-    """One site's calls of kpmagic's words; the first ``emit`` of them writes row ``rows``."""
+    """One site's calls of kpmagic's words; the first ``emit`` of them writes row ``rows``.
+
+    ``left_out`` are members that are no columns, of structs and of what a wildcard matched.
+    """
 
     def __init__(
         self, expressions: Expressions, diagnosis: Diagnosis, rows: int, aggregations: Aggregations
@@ -26,6 +33,7 @@ class Statements:
         self._diagnosis = diagnosis
         self._rows = rows
         self._aggregations = aggregations
+        self.left_out: list[LeftOut] = []
 
     def pieces(self, seen: dict[int, list[dict[str, Any]]]) -> list[Piece]:
         """Return the body; ``seen`` is what clang knows of each call's arguments."""
@@ -52,29 +60,74 @@ class Statements:
 
     def _columns(self, call: Call, pairs: list[tuple[Argument, dict[str, Any]]]) -> list[Column]:
         columns: list[Column] = []
-        taken = set(FIXED_COLUMNS)
-        fixed = set(SAME_AS_FIXED) & in_scope(self._expressions.plan, self._expressions.site).keys()
+        plan, site = self._expressions.plan, self._expressions.site
+        fixed = set(SAME_AS_FIXED) & in_scope(plan, site).keys()
+        wild = [each.wild for each in site.chosen] if plan.probe.options.fields else []
         for number, (argument, found) in enumerate(pairs, 1):
             text = self._expressions.text(argument)
             if text in fixed and argument.name in ("", text):
                 continue  # the same value is in every row already
-            if argument.name and argument.name in taken:
-                always = argument.name in FIXED_COLUMNS
-                self._diagnosis.fail(
-                    argument.whole,
-                    f"a column '{argument.name}' is "
-                    + ("always there" if always else "named twice"),
-                    f"choose another name, such as my_{argument.name}",
-                )
-            plain = "errno" if found["form"] == "errno" else text
-            name = argument.name or column_name(plain, taken, number)
-            taken.add(name)
-            columns.append(self._expressions.column(name, argument, found))
-        if len(columns) > MAX_COLUMNS:
-            self._diagnosis.fail(
-                call.start, f"{len(columns)} columns: a row has at most {MAX_COLUMNS}"
-            )
+            name = self._name(argument, found, number, columns)
+            try:
+                columns += self._of(name, argument, found)
+            except CellError as error:
+                if not any(wild[number - 1 : number]):
+                    raise
+                self.left_out.append(LeftOut(name, f"no column ({error.message})"))
+        self._check(call, columns)
         return columns
+
+    def _of(self, name: str, argument: Argument, found: dict[str, Any]) -> list[Column]:
+        """Return an argument's column; a struct's has one for each of its members."""
+        if "members" not in found:
+            return [self._expressions.column(name, argument, found)]
+        depth = self._expressions.plan.probe.options.depth or DEPTH
+        columns, left_out = self._expressions.members(name, argument, found, depth)
+        if not columns:
+            self._diagnosis.fail(
+                argument.whole, f"'{found['type']['name']}' has no member that can be a column"
+            )
+        self.left_out += left_out
+        return columns
+
+    def _name(
+        self, argument: Argument, found: dict[str, Any], number: int, columns: list[Column]
+    ) -> str:
+        """Return what an argument's column is called. Raises CellError."""
+        taken = {*FIXED_COLUMNS, *(column.name for column in columns)}
+        text = self._expressions.text(argument)
+        if argument.name and argument.name in taken:
+            always = argument.name in FIXED_COLUMNS
+            self._diagnosis.fail(
+                argument.whole,
+                f"a column '{argument.name}' is " + ("always there" if always else "named twice"),
+                f"choose another name, such as my_{argument.name}",
+            )
+        if self._expressions.plan.probe.body is None and not text.isidentifier():
+            text = member_name(text)
+            if "." in text:
+                return text
+        plain = "errno" if found["form"] == "errno" else text
+        return argument.name or column_name(plain, taken, number)
+
+    def _check(self, call: Call, columns: list[Column]) -> None:
+        """Refuse what no record can hold."""
+        own = self._expressions.plan.probe.body is None
+        if len(columns) > MAX_COLUMNS:
+            few = "--fields 'p.pid,p.se.*'" if own else "emit(p->pid, p->comm)"
+            self._diagnosis.fail(
+                call.start,
+                f"{len(columns)} columns: a row has at most {MAX_COLUMNS}",
+                f"--depth 1 takes a struct's own members only; or name some: {few}",
+            )
+        names = [c_name(column.name) for column in columns]
+        twice = next(
+            (c.name for c, n in zip(columns, names, strict=True) if names.count(n) > 1), ""
+        )
+        if twice:
+            self._diagnosis.fail(
+                call.start, f"a column '{twice}' is named twice", "name it: emit(other = …)"
+            )
 
     def _add(self, call: Call, pairs: list[tuple[Argument, dict[str, Any]]], lines: int) -> Add:
         keys = self._expressions.keys(

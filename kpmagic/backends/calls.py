@@ -29,7 +29,7 @@ def _emit(emit: Emit) -> Iterator[str]:
     yield f"struct kp_row_{emit.row} *kp_r = {reserve};"
     yield "if (kp_r) {"
     for column in emit.columns:
-        yield _store(column, f"kp_r->c_{column.name}")
+        yield _store(column, f"kp_r->{layout.c_name(column.name)}")
     yield "kp_submit(kp_hit, kp_r); }"
 
 
@@ -59,7 +59,7 @@ def _add(add: Add) -> Iterator[str]:
     if add.value:
         yield f"__u64 kp_v = {number};"
     for field, key in zip(table.keys, add.keys, strict=True):
-        yield _store(key, f"kp_k->c_{field.name}")
+        yield _store(key, f"kp_k->{layout.c_name(field.name)}")
     yield f"kp_k->bucket = {_bucket(table)};"
     yield f"struct kp_total *kp_t = kp_total(kp_hit, &{table.map}, kp_k);"
     yield f"if (kp_t) {_update(table)};"

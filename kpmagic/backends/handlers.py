@@ -66,7 +66,7 @@ def row(shape: Layout) -> Iterator[str]:
         yield f"\t{layout.declare(field)};"
     yield "};"
     for field in shape.fields:
-        where = f"__builtin_offsetof(struct kp_row_{shape.row}, c_{field.name})"
+        where = f"__builtin_offsetof(struct kp_row_{shape.row}, {layout.c_name(field.name)})"
         yield f'_Static_assert({where} == {field.offset}, "layout of {field.name}");'
     yield ""
 

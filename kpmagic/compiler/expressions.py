@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from clang.cindex import Cursor, CursorKind, Type, TypeKind
+from clang.cindex import Cursor, CursorKind, TypeKind
+
+from kpmagic.compiler.types import (
+    ARRAYS,
+    describe,
+    form_of,
+    is_address,
+    load_bits,
+    members,
+    named,
+)
 
 MARK = "__kp"  # the function that stands for emit and the aggregations
 SCAFFOLD_LINES = 2  # what stands before the user's text; see kpmagic/marked.py
@@ -18,24 +28,6 @@ STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
 ERRNO = "__kp_errno_name"
 STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}
 
-_CHARS = (TypeKind.CHAR_S, TypeKind.CHAR_U, TypeKind.SCHAR, TypeKind.UCHAR)
-_SIGNED = (
-    TypeKind.CHAR_S,
-    TypeKind.SCHAR,
-    TypeKind.SHORT,
-    TypeKind.INT,
-    TypeKind.LONG,
-    TypeKind.LONGLONG,
-)
-_UNSIGNED = (
-    TypeKind.CHAR_U,
-    TypeKind.UCHAR,
-    TypeKind.USHORT,
-    TypeKind.UINT,
-    TypeKind.ULONG,
-    TypeKind.ULONGLONG,
-)
-_ARRAYS = (TypeKind.CONSTANTARRAY, TypeKind.INCOMPLETEARRAY, TypeKind.VARIABLEARRAY)
 _UNEVALUATED = (CursorKind.CXX_UNARY_EXPR, CursorKind.TYPE_REF)
 
 
@@ -59,43 +51,6 @@ def peel(node: Cursor) -> Cursor:
     return node
 
 
-def describe(type_: Type) -> dict[str, Any]:
-    """Return a C type as plain data: kind, size in bytes, signed, name."""
-    real = type_.get_canonical()
-    about: dict[str, Any] = {"name": type_.spelling, "size": real.get_size(), "signed": False}
-    if real.kind == TypeKind.BOOL:
-        return about | {"kind": "bool"}
-    if real.kind in _SIGNED or real.kind in _UNSIGNED:
-        return about | {"kind": "int", "signed": real.kind in _SIGNED}
-    if real.kind == TypeKind.POINTER:
-        pointee = real.get_pointee().get_canonical()
-        return about | {"kind": "pointer", "to_char": pointee.kind in _CHARS}
-    if real.kind == TypeKind.ENUM:
-        whole = real.get_declaration().enum_type.get_canonical()
-        return about | {
-            "kind": "enum",
-            "signed": whole.kind in _SIGNED,
-            "enumerators": _enumerators(real),
-        }
-    if real.kind in _ARRAYS:
-        element = real.get_array_element_type()
-        return about | {
-            "kind": "array",
-            "count": real.get_array_size(),
-            "element": describe(element),
-            "text": element.get_canonical().kind == TypeKind.CHAR_S,
-        }
-    return about | {"kind": real.kind.name.lower()}
-
-
-def _enumerators(enum: Type) -> dict[str, str]:
-    return {
-        str(child.enum_value): child.spelling
-        for child in enum.get_declaration().get_children()
-        if child.kind == CursorKind.ENUM_CONSTANT_DECL
-    }
-
-
 class Walk:
     """One pass over a function's body: `edits` to be made in it, and ``calls`` of `MARK`."""
 
@@ -117,7 +72,7 @@ class Walk:
 
     def value(self, node: Cursor) -> None:
         """Visit ``node`` where its value is used: what lies in kernel memory becomes a load."""
-        if self.place(node) and not _is_address(node.type):
+        if self.place(node) and not is_address(node.type):
             self._load(peel(node))
 
     def place(self, node: Cursor) -> bool:
@@ -147,7 +102,7 @@ class Walk:
 
     def _wrapped(self, node: Cursor, child: Cursor) -> bool:
         """An implicit cast or parentheses: still the same place, unless the cast changes it."""
-        if node.kind == CursorKind.PAREN_EXPR or _is_address(child.type):
+        if node.kind == CursorKind.PAREN_EXPR or is_address(child.type):
             return self.place(child)
         if node.type.get_canonical().kind == child.type.get_canonical().kind:
             return self.place(child)
@@ -168,7 +123,7 @@ class Walk:
     def _subscript(self, children: list[Cursor]) -> bool:
         base, index = children
         self.value(index)
-        if peel(base).type.get_canonical().kind in _ARRAYS:
+        if peel(base).type.get_canonical().kind in ARRAYS:
             return self.place(base)
         self.value(base)
         return True
@@ -253,14 +208,12 @@ class Walk:
         if _is_bitfield(inner):
             about["bits"] = inner.referenced.get_bitfield_width()
         in_kernel = self.place(inner)
-        if in_kernel and not _is_address(inner.type) and about["kind"] != "record":
+        if in_kernel and not is_address(inner.type) and about["kind"] != "record":
             self._load(inner)
-        form = "value"
-        if about["kind"] == "array":
-            form = "kernel_array" if in_kernel else "local_array"
-        elif about["kind"] == "pointer" and about["to_char"] and in_kernel:
-            form = "kernel_string"
-        return {"start": start, "end": end, "form": form, "type": about}
+        found = {"start": start, "end": end, "form": form_of(about, in_kernel), "type": about}
+        if about["kind"] == "record":
+            found["members"] = members(inner.type, in_kernel)
+        return found
 
     def _string(self, call: Cursor, start: int, end: int) -> dict[str, Any]:
         what, *rest = list(call.get_arguments())
@@ -302,9 +255,7 @@ class Walk:
         if _is_bitfield(node):
             self._load_bits(node, start, end)
             return
-        name = unqualified(node.type)
-        if "(unnamed" in name or "(anonymous" in name:
-            name = f"typeof({self.text[start:end].decode('latin-1')})"
+        name = named(node.type, self.text[start:end].decode("latin-1"))
         self._openings.append((start, start, f"KP_LOAD({name}, &("))
         self._closings.append((end, end, "))"))
 
@@ -315,38 +266,11 @@ class Walk:
         arrow = record.kind == TypeKind.POINTER
         if arrow:
             record = record.get_pointee().get_canonical()
-        first = record.get_offset(node.spelling)
-        width = node.referenced.get_bitfield_width()
-        byte, shift = divmod(first, 8)
-        count = (shift + width + 7) // 8
-        about = describe(node.type)
-        wide = "__s64" if about["signed"] else "__u64"
-        name = unqualified(node.type)
-        opening = f"KP_LOAD_BITS({name}, {wide}, {'' if arrow else '&'}("
-        self._openings.append((start, start, opening))
-        closing = f"), {byte}, {count}, {shift}, {width})"
-        self._closings.append((base.extent.end.offset, end, closing))
-
-
-def _is_address(type_: Type) -> bool:
-    """Whether a place of this type stands for its own address: an array or a function."""
-    return type_.get_canonical().kind in (*_ARRAYS, TypeKind.FUNCTIONPROTO)
-
-
-def unqualified(type_: Type) -> str:
-    """Return the spelling of a type without its outermost const and volatile."""
-    real = type_.get_canonical()
-    if real.kind == TypeKind.ENUM:
-        return "__s32" if describe(real)["signed"] else "__u32"
-    name = str(real.spelling)
-    if real.kind == TypeKind.POINTER:
-        for word in ("restrict", "volatile", "const"):
-            name = name.removesuffix(word).rstrip()
-        return name.replace("(*const)", "(*)").replace("(*volatile)", "(*)")
-    words = name.split(" ")
-    while words[0] in ("const", "volatile"):
-        words.pop(0)
-    return " ".join(words)
+        opening, closing = load_bits(
+            node.type, record.get_offset(node.spelling), node.referenced.get_bitfield_width()
+        )
+        self._openings.append((start, start, opening + ("(" if arrow else "&(")))
+        self._closings.append((base.extent.end.offset, end, ")" + closing))
 
 
 def _is_bitfield(node: Cursor) -> bool:

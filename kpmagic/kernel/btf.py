@@ -134,7 +134,7 @@ class Btf(Types):
         )
         value = unqualified(self, prototype.value).id
         returns, size = declare(self, value), size_of(self, value)
-        return Function(name, parameters, returns, variadic, size)
+        return Function(name, parameters, returns, variadic, size, value)
 
     def _pointed(self, type_id: int) -> Type:
         found = strip(self, type_id, frozenset({Kind.PTR}))

@@ -61,9 +61,9 @@ ERROR = type[KpmagicError]
         ("vfs_read", "*pos += 1;", CellError, (2, 1), "may not write", ""),
         (
             "vfs_read",
-            "emit(*file);",
+            "count(by = *file);",
             CellError,
-            (2, 6),
+            (2, 12),
             "'struct file' is a whole struct",
             "member",
         ),

@@ -42,6 +42,8 @@ GOOD = {
     "backend": ("bpf", "bpf"),
     "target": ("sandbox", "sandbox"),
     "buffer": ("64K", 65536),
+    "fields": ("'file.f_path.*, count'", ("file.f_path.*", "count")),
+    "depth": ("2", 2),
     "show": ("none", "none"),
     "save": ("rows.parquet", "rows.parquet"),
 }
@@ -69,6 +71,7 @@ def test_every_option_is_in_the_model() -> None:
 @pytest.mark.parametrize("option", OF_PROBES, ids=lambda option: option.field)
 def test_each_option_in_each_spelling(option) -> None:
     line = "vfs_read"
+    body = None if option.field == "fields" else "x"
     needs = [other for one, other, _ in NEEDS if one == option.field]
     line += "".join(f" --while {GOOD[other][0]}" for other in needs)
     for flag in filter(None, (option.flag, option.short)):
@@ -79,7 +82,7 @@ def test_each_option_in_each_spelling(option) -> None:
         written, value = GOOD[option.field]
         glued = f"{flag}={written}" if flag.startswith("--") else f"{flag}{written}"
         for way in (f"{flag} {written}", glued):
-            probe = parse_probe("kprobe", f"{line} {way}", "x")
+            probe = parse_probe("kprobe", f"{line} {way}", body)
             assert getattr(probe.options, option.field) == value, way
 
 
