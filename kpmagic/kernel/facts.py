@@ -59,11 +59,16 @@ class KernelFacts:
 
     def functions(self, pattern: str = "*") -> list[str]:
         """Return the names of functions that can be probed and match a shell pattern, sorted."""
+        return sorted(name for name in self._functions if fnmatch.fnmatchcase(name, pattern))
+
+    @cached_property
+    def _functions(self) -> frozenset[str]:
         if self.traceable is None:
-            names = self.symbols.functions()
-        else:
-            names = {name for group in self.traceable.by_module.values() for name in group}
-        return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+            return frozenset(self.symbols.functions())
+        names = {name for group in self.traceable.by_module.values() for name in group}
+        # ftrace lists the first of several names of a function only: not __x64_sys_getpid
+        names |= {other.name for first, other in self.symbols.aliases() if first.name in names}
+        return frozenset(names)
 
 
 def _has_enumerator(enum: str, name: str) -> Callable[[KernelFacts], bool]:

@@ -107,6 +107,13 @@ class Kallsyms:
         found = re.findall(rb" [tTwW] (\S+)", self._text)
         return {name.decode("utf-8", "replace") for name in found}
 
+    def aliases(self) -> Iterator[tuple[Symbol, Symbol]]:
+        """Yield (first name, another name) of each function that has several."""
+        addresses, starts = self._sorted
+        for index in np.flatnonzero(addresses[1:] == addresses[:-1]) + 1:
+            first = int(np.searchsorted(addresses, addresses[index], "left"))
+            yield self._symbol(int(starts[first])), self._symbol(int(starts[index]))
+
     @cached_property
     def modules(self) -> frozenset[str]:
         """The names of the modules that have symbols here."""

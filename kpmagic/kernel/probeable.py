@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 _ENTRY = re.compile(rb"^0x([0-9a-f]+)-0x([0-9a-f]+)\t(\S+)", re.MULTILINE)
+_PLACEHOLDER = "__ftrace_invalid_address__"  # kernel/trace/ftrace.c
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class Traceable:
 
     @classmethod
     def parse(cls, text: bytes) -> Traceable:
-        """Take lines of ``NAME`` or ``NAME [MODULE]``."""
+        """Take lines of ``NAME`` or ``NAME [MODULE]``; what ftrace has lost the name of is none."""
         lines = text.decode("utf-8", "replace").split("\n")
+        lines = [line for line in lines if not line.startswith(_PLACEHOLDER)]
         found: dict[str, set[str]] = {"": {line for line in lines if line and " " not in line}}
         for line in lines:
             if " " in line:

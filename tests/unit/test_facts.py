@@ -86,6 +86,16 @@ def test_gather(machine: Machine, tmp_path: Path) -> None:
     assert facts.features == frozenset()
 
 
+def test_functions_by_all_their_names(machine: Machine, tmp_path: Path) -> None:
+    lines = b"ffffffff813669e0 t __do_vfs_read\nffffffff813669e0 T vfs_read\n"
+    machine.files["/proc/kallsyms"] = KALLSYMS.replace(b"ffffffff813669e0 T vfs_read\n", lines)
+    machine.files["/sys/kernel/tracing/available_filter_functions"] = (
+        b"__do_vfs_read\n__ftrace_invalid_address___128\n"
+    )
+    facts = facts_of(machine, tmp_path)
+    assert facts.functions() == ["__do_vfs_read", "vfs_read"]
+
+
 def test_second_time_reads_little(machine: Machine, tmp_path: Path) -> None:
     first = facts_of(machine, tmp_path)
     machine.reads.clear()

@@ -122,6 +122,20 @@ def test_functions(symbols: Kallsyms) -> None:
     assert not functions & {"jiffies", "vfs_count", "irq_stack_backing_store"}
 
 
+def test_other_names_of_a_function() -> None:
+    symbols = Kallsyms(
+        b"ffffffff81000000 T _stext\n"
+        b"ffffffff81000100 t __do_sys_getppid\n"
+        b"ffffffff81000100 T __ia32_sys_getppid\n"
+        b"ffffffff81000100 T __x64_sys_getppid\n"
+        b"ffffffff81000200 T vfs_read\n"
+    )
+    assert [(first.name, other.name) for first, other in symbols.aliases()] == [
+        ("__do_sys_getppid", "__ia32_sys_getppid"),
+        ("__do_sys_getppid", "__x64_sys_getppid"),
+    ]
+
+
 def test_init_code(symbols: Kallsyms) -> None:
     assert symbols.is_init(symbols.find("setup_early")[0])
     assert not symbols.is_init(symbols.find("vfs_read")[0])
