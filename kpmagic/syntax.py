@@ -22,6 +22,7 @@ SPEC = re.compile(
 ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 FIELDS_AND_BODY = "--fields chooses the columns of a probe without a body"
 FIELDS_HINT = "with a body, emit(…) names them: emit(args->flags, *args)"
+KERNEL = "vmlinux"  # what other tools call the kernel proper where a module may stand
 SPEC_HINT = "a place is a symbol, symbol+offset, module:symbol or 0xaddress; * and ? match several"
 
 
@@ -34,6 +35,7 @@ def parse_spec(text: str) -> Spec:
         raise CellError(f"{text!r} does not name a place in the kernel", hint=SPEC_HINT)
     # kbuild names a module's symbols with underscores, whatever its file is called
     module = (match["module"] or "").replace("-", "_")
+    module = "" if module == KERNEL else module
     return Spec(text, match["symbol"], int(match["offset"] or "0", 0), module)
 
 

@@ -193,6 +193,7 @@ def test_the_body_is_never_touched() -> None:
         ("nf-conn:init+4", Spec("nf-conn:init+4", "init", 4, "nf_conn")),
         ("0xffffffff81000000", Spec("0xffffffff81000000", address=0xFFFFFFFF81000000)),
         ("vfs_*", Spec("vfs_*", "vfs_*")),
+        ("vmlinux:vfs_read", Spec("vmlinux:vfs_read", "vfs_read")),
         ("foo.isra.0", Spec("foo.isra.0", "foo.isra.0")),
     ],
 )
