@@ -2,8 +2,11 @@
 # make setup    everything kpmagic needs: distribution packages (with sudo when not root) and .venv
 # make demo     run the first lesson in the sandbox and print what it shows
 # make test     all tests; test-unit: those without a kernel; test-kernel: those in the sandbox
+# make test-kernels  all kernel tests on all kernels, AT_ONCE (2) at a time; kernels-table then
+#               makes docs/kernels.md of what came of them
 # make test-browser  JupyterLab in a headless Chromium, which it installs; screenshots in build/
 # make record-lessons  run the lessons on a real kernel and keep what they show; LESSONS="01 07"
+# make fuzz     odd cells, bodies, texts and frames, 100,000 of most; make test tries a few
 # make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
@@ -17,10 +20,13 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 KERNEL ?= 6.1
 ROUNDS ?= 50
+ALL_KERNELS ?= 5.10 6.1 6.12 7.2
+AT_ONCE ?= 2
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup docs demo test test-unit test-kernel test-browser soak check lock bench bench-classroom binder clean record-lessons
+.PHONY: help setup docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak check lock bench \
+  bench-classroom binder clean record-lessons
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +52,18 @@ test-unit: setup
 test-kernel: setup
 	$(PYTEST) tests/kernel $(KERNELS:%=--kernel %)
 
+# cells as magics only on the kernel that is the default: they are thin, and the same everywhere
+test-kernels: setup
+	rm -rf build/kernels && mkdir -p build/kernels
+	$(MAKE) -k -j$(AT_ONCE) $(ALL_KERNELS:%=build/kernels/%.xml)
+
+build/kernels/%.xml:
+	$(PYTEST) -q tests/kernel --kernel $* $(if $(filter $(KERNEL),$*),,-k 'not as-magic') \
+	  --junitxml $@
+
+kernels-table:
+	$(PY) tests/kernels_table.py build/kernels/*.xml
+
 test-browser: setup
 	@.ci/browser
 	$(PYTEST) tests/browser
@@ -53,6 +71,9 @@ test-browser: setup
 record-lessons: setup
 	$(PY) -m kpmagic kernels fetch $(KERNEL)
 	$(PY) notebooks/record.py $(LESSONS)
+
+fuzz: setup
+	KPMAGIC_FUZZ=full $(PYTEST) tests/fuzz
 
 soak: setup
 	KPMAGIC_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults
