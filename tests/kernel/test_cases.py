@@ -10,7 +10,7 @@ from typing import Any
 import case
 import pandas as pd
 import pytest
-import ways
+from trial import Trial
 
 import kpmagic
 from kpmagic.connection import Connection
@@ -18,23 +18,9 @@ from kpmagic.connection import Connection
 CASES = [each for path in sorted(Path(__file__).parent.glob("*.case")) for each in case.read(path)]
 
 
-def scope(run: Any) -> dict[str, Any]:
-    """Return the names that an EXPECT line may use."""
-    df = run.df()
-    return {
-        "run": run,
-        "df": df,
-        "rows": len(df),
-        "stats": run.stats,
-        "aggregates": run.aggregates,
-        "card": str(run),
-        "pd": pd,
-    }
-
-
 @pytest.mark.parametrize(
     ("each", "way"),
-    [pytest.param(each, way, id=f"{each.name}-as-{way}")
+    [pytest.param(each, way, id=f"{each.title}-as-{way}")
      for each in CASES if "bpf" in each.backends for way in each.ways],
 )  # fmt: skip
 def test_case(each: case.Case, way: str, sandbox: Connection) -> None:
@@ -42,26 +28,51 @@ def test_case(each: case.Case, way: str, sandbox: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    "each", [pytest.param(each, id=each.name) for each in CASES if "kmod" in each.backends]
+    "each", [pytest.param(each, id=each.title) for each in CASES if "kmod" in each.backends]
 )
 def test_case_as_module(each: case.Case, sandbox: Connection) -> None:
-    line = each.line if "--backend" in each.line else f"{each.line} --backend kmod"
-    check(replace(each, line=line), each.ways[0], sandbox)
+    assert each.cell is not None
+    also = tuple(cell.on("kmod") for cell in each.also)
+    check(replace(each, cell=each.cell.on("kmod"), also=also), each.ways[0], sandbox)
 
 
 def check(each: case.Case, way: str, sandbox: Connection) -> None:
     """Run a case, and see that it shows what it says."""
-    if not each.fits(sandbox.release):
-        pytest.skip(f"{each.at} is for {each.requires}, this is {sandbox.release}")
-    if each.error is not None:
-        name, text = each.error
-        with pytest.raises(getattr(kpmagic, name)) as caught:
-            ways.WAYS[way](each, sandbox)
-        assert text in str(caught.value), each.at
-        return
-    names = scope(ways.WAYS[way](each, sandbox))
-    for expression in each.expect:
-        assert eval(expression, dict(names)), (
-            f"{each.at}: {expression}\n{names['card']}\n{names['df'].head(30)}\n"
-            + "\n".join(f"{label}:\n{table}" for label, table in names["aggregates"].items())
-        )
+    trial = Trial(each, way, sandbox)
+    missing = next((need for need in each.requires if not need.holds(trial)), None)
+    if missing is not None:
+        pytest.skip(f"{sandbox.release} has not: {missing.feature} ({each.at})")
+    with trial:
+        if each.error is None:
+            trial.act()
+            names = scope(trial)
+        else:
+            name, text = each.error
+            with pytest.raises(getattr(kpmagic, name)) as caught:
+                trial.act()
+            assert text in str(caught.value), each.at
+            names = trial.names | {"message": str(caught.value)}
+        for expression in each.expect:
+            assert eval(expression, dict(names)), f"{each.at}: {expression}\n{seen(names)}"
+
+
+def scope(trial: Trial) -> dict[str, Any]:
+    """Return the names that an EXPECT line may use."""
+    names: dict[str, Any] = trial.names | {"also": trial.also, "answers": trial.answers}
+    names |= {"dfs": [run.df() for run in trial.also], "answer": "".join(trial.answers[-1:])}
+    run = trial.run
+    if run is not None:
+        df = run.df()
+        names |= {"run": run, "df": df, "rows": len(df), "card": str(run), "pd": pd}
+        names |= {word: getattr(run, word, None) for word in ("stats", "aggregates")}
+    return names
+
+
+def seen(names: dict[str, Any]) -> str:
+    """Return what there was to see, for somebody who looks for the reason."""
+    parts = [names.get("card", ""), names.get("message", ""), *names.get("answers", ())]
+    tables = {f"also {n}": df for n, df in enumerate(names.get("dfs", ()))}
+    tables |= {"df": names["df"]} if "df" in names else {}
+    tables |= names.get("aggregates") or {}
+    parts += [f"{label}:\n{table.head(30)}" for label, table in tables.items()]
+    return "\n".join(parts)
