@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from .errors import CellError, SymbolError
-from .model import Options, Probe
 from .session import session
-from .syntax import parse_spec
 from .view.table import Table, grouped
 
 MOST = 100
@@ -24,38 +22,6 @@ def symbols(words: list[str]) -> None:
     print("\n".join(found[:MOST]))
     if len(found) > MOST:
         print(f"{MOST} of {grouped(len(found))}; a narrower pattern shows the rest")
-
-
-def signature(words: list[str]) -> None:
-    """Print a function's prototype, as the kernel's own types say it."""
-    if len(words) != 1:
-        raise CellError("this is written: %kp sig SYMBOL")
-    facts = session.connection().facts(session.progress)
-    function = facts.btf.function(words[0])
-    if function is None:
-        from .resolve import resolve
-
-        (site,) = resolve(Probe("kprobe", (parse_spec(words[0]),), None, Options()), facts).sites
-        if site.note:
-            print(site.note)
-        function = site.function
-    if function is None:
-        raise SymbolError(f"the kernel's types do not describe {words[0]!r}",
-                          hint="'regs' holds its arguments by position")  # fmt: skip
-    print(facts.btf.prototype(function))
-
-
-def struct(words: list[str]) -> None:
-    """Print a type's members."""
-    name = " ".join(words)
-    if not name:
-        raise CellError("this is written: %kp struct TYPE")
-    facts = session.connection().facts(session.progress)
-    text = facts.btf.struct(name)
-    if text is None:
-        hint = "struct NAME, union NAME, enum NAME, or a typedef's name"
-        raise SymbolError(f"no type {name!r} in this kernel ({facts.release})", hint=hint)
-    print(text)
 
 
 def kernels(words: list[str]) -> None:

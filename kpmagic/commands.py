@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .answering import answered
-from .asking import kernels, signature, struct, symbols
+from .asking import kernels, symbols
+from .declared import signature, struct
 from .errors import CellError, Place
+from .kp_words import one, options_of
 from .modules.run import ModuleRun
 from .session import SANDBOX_OPTIONS, AnyRun, session
 from .stages import STAGES, stage
@@ -70,36 +72,6 @@ def overview() -> str:
     """Return the subcommands, a line each."""
     width = max(len(each.usage) for each in SUBCOMMANDS)
     return "\n".join(f"%kp {each.usage:<{width}}  {each.help}" for each in SUBCOMMANDS)
-
-
-def one(words: Sequence[str], usage: str) -> str:
-    """Return the one word there must be. Raises CellError."""
-    if len(words) != 1 or not words[0].strip():
-        raise CellError(f"this is written: {usage}")
-    return words[0]
-
-
-def options_of(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return plain words and the values of ``--known VALUE``. Raises CellError."""
-    plain: list[str] = []
-    options: dict[str, str] = {}
-    left = iter(words)
-    for word in left:
-        flag, equals, value = word.partition("=")
-        if not word.startswith("--"):
-            plain.append(word)
-            continue
-        name = flag[2:]
-        if name not in known:
-            near = suggestion(flag, [f"--{each}" for each in known])
-            raise CellError(f"no option {flag!r} here", hint=near)
-        if name in options:
-            raise CellError(f"{flag} is given twice")
-        value = value if equals else next(left, "")
-        if not value:
-            raise CellError(f"{flag} needs a value")
-        options[name] = value
-    return plain, options
 
 
 def target(words: list[str]) -> None:
@@ -247,7 +219,8 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
                asks=True),
     Subcommand("sig", "sig SYMBOL", "a function's parameters", signature, shell=True,
                asks=True),
-    Subcommand("struct", "struct TYPE", "a type's members, with offsets and sizes", struct,
+    Subcommand("struct", "struct TYPE[.MEMBER…] [--depth N]",
+               "a type's members, with offsets and sizes", struct,
                shell=True, asks=True),
     Subcommand("dmesg", "dmesg", "the target's kernel log", dmesg, shell=True, asks=True),
     Subcommand("doctor", "doctor", "what works here, and what mends the rest", doctor, shell=True),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from kpmagic.kernel import btf_struct
+from kpmagic.kernel import btf_struct, btf_tree
 from kpmagic.kernel.btf_text import declare, has_name, kind_of, size_of, strip, unqualified
 from kpmagic.kernel.btf_types import Kind, Type, Types, bad
 from kpmagic.model import Function, Parameter
@@ -104,7 +104,7 @@ class Btf(Types):
         ``depth`` 2 also shows what is inside its members, and so on. None for an unknown name.
         """
         type_id = self.type_named(name)
-        return None if type_id is None else btf_struct.write(self, type_id, depth)
+        return None if type_id is None else "\n".join(btf_tree.tree(self, type_id, depth).lines())
 
     def members(self, type_id: int) -> tuple[Member, ...]:
         """Return the members a pointer chain can name next: those of unnamed members among them."""

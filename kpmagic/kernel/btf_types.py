@@ -120,6 +120,10 @@ class Types:
             found = self._types[type_id] = self._decode(type_id)
         return found
 
+    def is_own(self, type_id: int) -> bool:
+        """Say whether a type is this BTF's, and not its base's."""
+        return type_id >= self._first
+
     def string(self, offset: int) -> str:
         """Return the string at ``offset``. Raises TargetError."""
         if self._base and offset < self._first_string:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kpmagic.kernel.btf import Btf
@@ -13,6 +13,7 @@ from kpmagic.kernel.kept import Read, first_readable, write_whole
 from kpmagic.model import Spec
 
 ON_TARGET = "/sys/kernel/btf/{}"
+LOADED = "/proc/modules"
 
 
 def read_module_types(
@@ -26,6 +27,15 @@ def read_module_types(
         if data:
             found[name] = _kept(name, data, facts)
     return found
+
+
+def loaded_types(facts: KernelFacts, read: Read, module: str = "") -> Iterator[tuple[str, Btf]]:
+    """Yield name and types of the modules that are loaded now, or of that one."""
+    listed = first_readable(read, (LOADED,)) or b""
+    for name in sorted(line.split()[0].decode() for line in listed.splitlines() if line):
+        data = first_readable(read, (ON_TARGET.format(name),)) if module in ("", name) else None
+        if data:
+            yield name, Btf(data, facts.btf)
 
 
 def _modules(spec: Spec, facts: KernelFacts) -> set[str]:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kpmagic.errors import TargetError
-from kpmagic.kernel import btf_struct
+from kpmagic.kernel import btf_struct, btf_tree
 from kpmagic.kernel.btf import Btf
 from kpmagic.kernel.btf_types import Kind
 
@@ -388,7 +388,7 @@ def test_struct_that_contains_itself() -> None:
     writer.add(Kind.STRUCT, "", 4, 0, 1, 0, 0, 1, 0, vlen=2)
     btf = Btf(writer.data())
     with pytest.raises(TargetError, match=r"contains itself|too many members"):
-        btf_struct.write(btf, 1)
+        btf_tree.tree(btf, 1)
     assert btf.members(1) == ()
 
 
@@ -410,7 +410,7 @@ def use(data: bytes) -> None:
         btf.members(type_id)
         btf.enumerators(type_id)
         btf.size(type_id)
-        btf_struct.write(btf, type_id, depth=3)
+        list(btf_tree.tree(btf, type_id, 3, 2).lines())
 
 
 @settings(max_examples=200, deadline=None)
