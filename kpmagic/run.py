@@ -145,6 +145,7 @@ class Run(Result, Controlled):
             "attached": answer.get("attached", []),
             "mechanism": answer.get("mechanism"),
             "attached_by": answer.get("ways", []),
+            "canary": answer.get("canary"),
             "left_out": left_out(self.plan, self.artifact) + _refused(answer),
             "addresses": dict(answer.get("addresses", {})),  # those a recording knows
             "started": time.time(),

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import threading
-
-from kpmagic.agent.libbpf import Link
+from collections.abc import Sequence
+from typing import Protocol
 
 THREADS = 8
 
 
-class Departure:
-    """Links on their way out; they are given away, and nobody else may use them any more."""
+class Planted(Protocol):
+    """What is in the kernel until it is destroyed."""
 
-    def __init__(self, links: list[Link]) -> None:
-        self._waiting = links
+    def destroy(self) -> None:
+        """Take it out and wait."""
+
+
+class Departure:
+    """Probes on their way out; they are given away, and nobody else may use them any more."""
+
+    def __init__(self, planted: Sequence[Planted]) -> None:
+        self._waiting = list(planted)
         self._threads = [
             threading.Thread(target=self._take_out, daemon=True)
-            for _ in range(min(THREADS, len(links)))
+            for _ in range(min(THREADS, len(planted)))
         ]
         for thread in self._threads:
             thread.start()

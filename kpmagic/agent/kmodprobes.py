@@ -20,7 +20,7 @@ from kpmagic.agent.gate import Gate
 from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.kmsg import Kmsg
 from kpmagic.agent.mechanism import of_programs
-from kpmagic.agent.probes import check_switches, config
+from kpmagic.agent.probes import config
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
 from kpmagic.agent.tables import merge
@@ -39,7 +39,6 @@ class ModuleProbes:
 
     def __init__(self, asked: Start, cgroup: int, number: int) -> None:
         """Load, which plants the probes; the gate is shut. Raises Refused."""
-        check_switches()
         self._asked = asked
         self._cpus = possible_cpus()
         self._attached = True

@@ -22,14 +22,6 @@ from kpmagic.agent.ring import Ring
 
 CONFIG_MAP, GATE_MAP, RING_MAP = ".rodata.kp", ".data.kp", "kp_ring"
 
-# a probe planted while one of these is 0 never fires, and the kernel says nothing
-SWITCHES = {
-    "/sys/kernel/debug/kprobes/enabled": "kprobes are switched off on this machine; "
-    "on again: echo 1 > /sys/kernel/debug/kprobes/enabled",
-    "/proc/sys/kernel/ftrace_enabled": "ftrace is switched off on this machine; "
-    "on again: sysctl kernel.ftrace_enabled=1",
-}
-
 
 class Probes:
     """A loaded object and its links. Whoever makes one closes it."""
@@ -86,7 +78,6 @@ class Probes:
 
     def attach(self) -> dict[str, Any]:
         """Plant all programs; return the wire's "attached", "left_out", "ways". Raises Refused."""
-        check_switches()
         make_room(len(self._asked.programs))
         planted = Planting(self._object, self._links, self._still_here)
         for together in batches(self._asked.programs):
@@ -140,18 +131,6 @@ class Probes:
         self.release()
         if self._departure is not None:
             self._departure.wait()
-
-
-def check_switches() -> None:
-    """Refuse when a probe could be planted but would never fire. Raises Refused."""
-    for path, message in SWITCHES.items():
-        try:
-            with open(path, encoding="ascii") as file:
-                is_off = file.read().strip() == "0"
-        except OSError:
-            continue
-        if is_off:
-            raise Refused("attach", message)
 
 
 def config(asked: Start, cgroup: int) -> bytes:

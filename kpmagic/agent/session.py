@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from kpmagic.agent import wire
+from kpmagic.agent.alarm import Alarm
 from kpmagic.agent.arguments import Start
 from kpmagic.agent.balance import cut, settle
 from kpmagic.agent.channel import Channel
@@ -65,6 +66,14 @@ class Session:
 
     def _plant(self) -> None:
         cgroup = self._workload.cgroup.id if self._workload and self._asked.follow else 0
+        self._alarm = Alarm()
+        try:
+            self._plant_probes(cgroup)
+        except BaseException:
+            self._alarm.leave().wait()
+            raise
+
+    def _plant_probes(self, cgroup: int) -> None:
         began = time.monotonic_ns()
         self._probes = self._load(cgroup)
         loaded = time.monotonic_ns()
@@ -76,8 +85,10 @@ class Session:
             self._probes.close()
             raise
         self._watch = Watch(self._asked.programs)
+        self._ways = planted.get("ways", [])
         self.started = {
             **planted,
+            "canary": self._alarm.sings,
             "mechanism": self._watch.mechanism,
             "load_ns": loaded - began,
             "attach_ns": time.monotonic_ns() - loaded,
@@ -158,6 +169,7 @@ class Session:
         self._pump()
         self._tell_counters()
         self._tell_mechanism()
+        self._remark(self._alarm.change(self._watch.mechanism, self._ways))
         reason = self._why_stop(time.monotonic_ns())
         if reason:
             self.stop(reason)
@@ -177,7 +189,8 @@ class Session:
     def _detaching(self) -> None:
         self._pump()
         self.patience_ms = min(DETACH_MS, self.patience_ms)
-        if self._probes.detach() or time.monotonic() >= self._patient_until:
+        out = self._probes.detach() & self._alarm.leave().over  # both begin
+        if out or time.monotonic() >= self._patient_until:
             self._state = self._draining
 
     def _draining(self) -> None:
@@ -264,6 +277,7 @@ class Session:
             "maps": index,
         }
         self._channel.send(wire.END, self.number, wire.pack(end, blob))
+        self._alarm.leave()
         self._probes.release()
         self._mappings.close()
         self.ended = True
@@ -286,5 +300,6 @@ class Session:
         if self._workload is not None:
             self._workload.close()
         self._channel.drop()
+        self._alarm.leave().wait()
         self._probes.close()
         self._mappings.close()

@@ -67,6 +67,7 @@ Words a REQUEST may ``do`` (arguments → ok)
              → {"attached": [{"program", "address"}], "left_out": [{"symbol", "message"}],
                 "ways" (a BPF object's: "kprobe", "kretprobe.multi", …),
                 "mechanism" (how they are planted: "ftrace", "jump", "int3"; null: not known),
+                "canary" (true: a probe of the agent's own was hit; null: it can have none),
                 "load_ns", "attach_ns"};
              on error nothing is left. error kinds: "verifier" (log: the kernel's), "load",
              "attach" (errno, program), "spawn", "permission", "os"

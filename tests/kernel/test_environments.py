@@ -14,11 +14,21 @@ import pytest
 import kpmagic
 from kpmagic import cache, doctor_kernel
 from kpmagic.connection import Connection
-from kpmagic.errors import KpmagicError, MissingDependency, NotPermitted, TargetError
+from kpmagic.errors import AttachError, KpmagicError, MissingDependency, NotPermitted, TargetError
 from kpmagic.targets import acceleration, qemu
 from kpmagic.targets.sandbox import Sandbox
 
 FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
+
+GETSID = "exec /usr/bin/python3 -I -S -c 'import os\nos.getsid(0)'"
+PATIENCE = 30.0
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -91,6 +101,37 @@ def test_what_is_switched_off(spoiled: Connection, switch: str) -> None:
         assert "on again: " in told(KpmagicError, "switched off", lambda: forks(spoiled))
     finally:
         assert spoiled.run(f"echo 1 >{switch}") == 0
+
+
+@pytest.mark.parametrize(
+    "switch", ["/sys/kernel/debug/kprobes/enabled", "/proc/sys/kernel/ftrace_enabled"]
+)
+def test_what_is_switched_off_while_a_probe_runs(spoiled: Connection, switch: str) -> None:
+    """The agent's own probe is not hit any more, and then again."""
+    with kpmagic.probe("__x64_sys_getsid", "count();", target=spoiled) as run:
+        assert run.info["canary"] is True
+        assert run.remarks == []
+        for value, said in ((0, "the probe is not hit"), (1, "probes fire again")):
+            assert spoiled.run(f"echo {value} >{switch}") == 0
+            wait_until(lambda said=said: any(said in each for each in run.remarks))
+            assert spoiled.run(GETSID) == 0
+    assert run.stats.hits == 1
+    assert sum(switch in each or "ftrace_enabled=1" in each for each in run.remarks) == 1
+    assert "the probe is not hit" in str(run)
+
+
+def test_a_switch_that_cannot_be_seen(spoiled: Connection) -> None:
+    """Only a real hit finds out."""
+    hide = "mount -t debugfs debugfs /mnt; echo 0 >/mnt/kprobes/enabled; "
+    assert spoiled.run(hide + "mount -t tmpfs nothing /sys/kernel/debug") == 0
+    try:
+        with pytest.raises(AttachError, match="do not fire"):
+            forks(spoiled)
+    finally:
+        shown = "umount /sys/kernel/debug; echo 1 >/mnt/kprobes/enabled; umount /mnt"
+        assert spoiled.run(shown) == 0
+    assert forks(spoiled).stats.hits == 23
+    assert spoiled.read("/sys/kernel/debug/kprobes/list") == b""
 
 
 def test_no_debugfs(spoiled: Connection) -> None:

@@ -6,6 +6,7 @@ typedef unsigned int __u32;
 typedef int __s32;
 typedef unsigned long long __u64;
 typedef long long __s64;
+typedef _Bool bool;
 
 #include "../../../bpf/kpmagic.bpf.h"
 
