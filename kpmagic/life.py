@@ -154,7 +154,9 @@ class Life:
 
     def _on_message(self, frame: wire.Frame) -> None:
         if frame.type == wire.LOST:
-            self._on_counters(wire.unpack_json(frame.payload))
+            counters = wire.unpack_json(frame.payload)
+            self.missed = counters.pop("missed", self.missed)
+            self._on_counters(counters)
         elif frame.type == wire.LOG:
             self._on_log(wire.unpack_json(frame.payload))
         elif frame.type == wire.MAPS and self._on_maps is not None:
@@ -200,7 +202,7 @@ class Life:
         self.missed, self.in_flight = message.get("missed"), message.get("in_flight")
         self.error = self.error or str(message.get("error") or "")
         self.maps = (message.get("maps") or [], blob)
-        self.info |= {"mechanism": message["mechanism"]} if message.get("mechanism") else {}
+        self.info |= {key: message[key] for key in ("mechanism", "missed_by") if message.get(key)}
         if self.workload is not None and message.get("workload"):
             self.workload.exit_code = message["workload"].get("exit_code")
         self.reason = str(message["reason"])  # last: whoever sees it may rely on the others

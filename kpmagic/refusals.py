@@ -110,8 +110,9 @@ def _attach(message: str, number: Any, program: str) -> KpmagicError:
         return AttachError(f"{message}{named}")
     why, hint = ATTACH[number]
     kind = NotPermitted if number in (errno.EPERM, errno.EACCES) else AttachError
-    about = f"{program}: " if program else ""
-    return kind(f"{about}{why} ({errno.errorcode[number]})", hint=hint)
+    place = message.partition(": ")[0]  # libbpf.py names it in quotes
+    about = place if place.endswith(("'", "' first")) else program
+    return kind(f"{about + ': ' if about else ''}{why} ({errno.errorcode[number]})", hint=hint)
 
 
 def _last_sentence(log: str) -> str:

@@ -20,6 +20,7 @@ from kpmagic.agent.gate import Gate
 from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.kmsg import Kmsg
 from kpmagic.agent.mechanism import of_programs
+from kpmagic.agent.missed import Missed
 from kpmagic.agent.probes import config
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
@@ -120,9 +121,10 @@ class ModuleProbes:
         missed, *errors = struct.unpack(f"<Q{self._places}i", data)
         return missed, errors
 
-    def missed(self) -> int | None:
-        """Return the kernel's count of missed hits."""
-        return self._status()[0]
+    def missed(self) -> Missed | None:
+        """Return the kernel's count of missed hits, by reason."""
+        returns = any(program.is_return for program in self._asked.programs)
+        return {"return" if returns else "probe": self._status()[0]}
 
     def detach(self) -> bool:
         """Take out the probes; the module stays until the ring is empty."""

@@ -13,27 +13,37 @@ from collections.abc import Iterable
 from kpmagic.agent.libbpf import Link, object_info
 
 PERF_EVENT, KPROBE_MULTI = 7, 8  # enum bpf_link_type
-KPROBES = (3, 4)  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE
+KPROBE, KRETPROBE = 3, 4  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE
 TYPE, ADDRESS, MISSED, LINK_END = 16, 40, 48, 56
-MULTI_MISSED = 32
+MULTI_FLAGS, MULTI_MISSED = 28, 32
+MULTI_RETURN = 1  # BPF_F_KPROBE_MULTI_RETURN
 RECURSION, PROGRAM_END = 208, 216
 
+Missed = dict[str, int]
+REASONS = ("probe", "return", "program")  # see the wire's END
 
-def count_missed(links: Iterable[Link], programs: Iterable[int]) -> int | None:
-    """Return the hits missed since planting, None when this kernel does not tell."""
-    total = 0
+
+def count_missed(links: Iterable[Link], programs: Iterable[int]) -> Missed | None:
+    """Return the hits missed since planting, by the wire's reasons; None: it does not tell."""
+    found = dict.fromkeys(REASONS, 0)
     for link in links:
         info = link.info(LINK_END)
-        missed = MULTI_MISSED if _word(info, 0, 4) == KPROBE_MULTI else MISSED
-        if len(info) < LINK_END or not (_is_kprobe(info) or missed == MULTI_MISSED):
+        if len(info) < LINK_END:
             return None
-        total += _word(info, missed)
+        if _is_kprobe(info):
+            returns, missed = _word(info, TYPE, 4) == KRETPROBE, _word(info, MISSED)
+        elif _word(info, 0, 4) == KPROBE_MULTI:
+            returns = bool(_word(info, MULTI_FLAGS, 4) & MULTI_RETURN)
+            missed = _word(info, MULTI_MISSED)
+        else:
+            return None
+        found["return" if returns else "probe"] += missed
     for program in programs:
         info = object_info(program, PROGRAM_END)
         if len(info) < PROGRAM_END:
             return None
-        total += _word(info, RECURSION)
-    return total
+        found["program"] += _word(info, RECURSION)
+    return found
 
 
 def address_of(link: Link) -> int | None:
@@ -48,7 +58,7 @@ def address_of(link: Link) -> int | None:
 
 
 def _is_kprobe(info: bytes) -> bool:
-    return _word(info, 0, 4) == PERF_EVENT and _word(info, TYPE, 4) in KPROBES
+    return _word(info, 0, 4) == PERF_EVENT and _word(info, TYPE, 4) in (KPROBE, KRETPROBE)
 
 
 def _word(info: bytes, place: int, size: int = 8) -> int:

@@ -15,7 +15,7 @@ from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.leftovers import count_in_flight
 from kpmagic.agent.libbpf import SENTENCE, WALK, Link, Map, Object
 from kpmagic.agent.maps import read_aggregates, read_keys
-from kpmagic.agent.missed import count_missed
+from kpmagic.agent.missed import Missed, count_missed
 from kpmagic.agent.planting import Planting, StillHere, batches, make_room
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
@@ -33,7 +33,7 @@ class Probes:
         self._cpus = possible_cpus()
         self._links: list[Link] = []
         self._departure: Departure | None = None
-        self._missed_before: int | None = None
+        self._missed_before: Missed | None = None
         self._object = self._loaded(cgroup)
         try:
             self.gate = Gate(self._object.map(GATE_MAP).fd, self._cpus)
@@ -93,14 +93,14 @@ class Probes:
             self._departure = Departure(self._links)
         return self._departure.over
 
-    def missed(self) -> int | None:
-        """Return the kernel's count of missed hits, None when it has none. While attached."""
-        now = self._missed_so_far()
-        if now is None or self._missed_before is None:
+    def missed(self) -> Missed | None:
+        """Return the kernel's count of missed hits by reason, None when it has none."""
+        now, before = self._missed_so_far(), self._missed_before
+        if now is None or before is None:
             return None
-        return now - self._missed_before
+        return {reason: count - before[reason] for reason, count in now.items()}
 
-    def _missed_so_far(self) -> int | None:
+    def _missed_so_far(self) -> Missed | None:
         return count_missed(self._links, self._object.program_fds())
 
     def leftovers(self) -> tuple[int, int]:

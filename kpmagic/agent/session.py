@@ -23,6 +23,7 @@ from kpmagic.agent.gate import LAST_PROGRAM_SECONDS, wait_for_programs
 from kpmagic.agent.kmodprobes import ModuleProbes
 from kpmagic.agent.mappings import Mappings
 from kpmagic.agent.mechanism import Watch
+from kpmagic.agent.missed import Missed
 from kpmagic.agent.probes import Probes
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import RingError
@@ -32,6 +33,7 @@ MS = 1_000_000
 BUSY_MS, QUIET_MS = 10, 80
 COUNTERS_NS = 250 * MS
 SIGN_NS = 1000 * MS
+MISSED_NS = 200 * MS
 DETACH_SECONDS, DETACH_MS = 1.0, 2
 PIECES = 8  # of the ring before the channel is looked at again
 
@@ -51,7 +53,8 @@ class Session:
         self._error: str | None = None
         self._sending = False
         self._rows = self._cut = self._in_flight = self._unpaired = 0
-        self._missed: int | None = None
+        self._missed: Missed | None = None
+        self._missed_at = 0
         self._last_counters: tuple[int, dict[str, int]] = (0, {})
         self._workload = None
         self._mappings = Mappings(channel, number)
@@ -239,10 +242,16 @@ class Session:
         now = time.monotonic_ns()
         if now - when < COUNTERS_NS:
             return
-        counters = self.counters()
+        counters = {**self.counters(), **self._missed_now(now)}
         if counters != last:
             self._channel.send(wire.LOST, self.number, wire.pack_json(counters))
         self._last_counters = (now, counters)
+
+    def _missed_now(self, now: int) -> dict[str, int]:
+        """Return the wire's "missed"; the kernel is asked of each probe, so not too often."""
+        if now - self._missed_at >= MISSED_NS * len(self._asked.programs):
+            self._missed, self._missed_at = self._probes.missed(), now
+        return {} if self._missed is None else {"missed": sum(self._missed.values())}
 
     def _tell_mechanism(self) -> None:
         became = self._watch.change()
@@ -270,7 +279,8 @@ class Session:
             "reason": self._reason,
             "counters": counters,
             "in_flight": in_flight,
-            "missed": self._missed,
+            "missed": None if self._missed is None else sum(self._missed.values()),
+            "missed_by": self._missed,
             "mechanism": self._watch.mechanism,
             "workload": None if exit_code is None else {"exit_code": exit_code},
             "error": self._error,

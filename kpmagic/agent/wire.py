@@ -20,7 +20,8 @@ Agent → notebook
     DATA     bytes of the kernel's ring buffer as they lie there, whole records only: each is
              RING_HEADER (8 bytes) and a record of one fixed size per run
     LOST     JSON of COUNTERS summed over CPUs, at most 4 a second and only when changed;
-             "lost" is what the user must know, hence the name
+             "lost" is what the user must know, hence the name. Also "missed", where the
+             kernel tells: hits so far that never reached a program
     LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark;
              of a module's run also "kernel": raw records of /dev/kmsg, one behind the other;
              "planted": the "mechanism" of ``start``, when it has become another
@@ -30,6 +31,8 @@ Agent → notebook
              did not fit so far}. ns is CLOCK_MONOTONIC, start an address, offset that in the
              file; identity is a build id in hexadecimal, or "SIZE-MTIME_NS", or ""
     END      JSON: the last frame of a run: {"reason", "counters", "in_flight", "missed",
+             "missed_by" (the same by reason: "probe" another one was being handled on that
+             CPU, "return" no room to remember a call, "program" a BPF program ran there),
              "mechanism" (as in the reply to ``start``),
              "workload": {"exit_code"} or null, "error": null or text}, then as blob
              the aggregates (see AGGREGATES), so it has REQUEST's form

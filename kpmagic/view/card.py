@@ -12,15 +12,21 @@ from ..run import Run
 from ..stats import Stats
 from .clean import clean, clean_lines, escape
 from .places import place_notes
+from .quiet import quiet_notes
 from .table import Table, grouped, of_frame, of_histogram
 
 if TYPE_CHECKING:
     import pandas as pd
 
-QUIET_SECONDS = 3.0
 # shown as typed: what ended a run and belongs to an option
 AS_TYPED = {"for": "--for", "while": "--while", "max-events": "--max-events",
             "max-time": "--max-time"}  # fmt: skip
+# the wire's reasons in END
+MISSED = {
+    "probe": "while another probe was being handled on that CPU",
+    "return": "of calls beyond those whose return the kernel had room to remember",
+    "program": "while a BPF program was running on that CPU",
+}
 # currentColor and no background: readable in light and dark
 STYLE = (
     "<style>.kp-card{font-size:13px}.kp-card .kp-head{font-family:monospace;white-space:pre-wrap}"
@@ -177,7 +183,7 @@ def warnings(run: Run) -> list[str]:
         found.append(f"{grouped(stats.dropped)} rows did not fit into the ring buffer of {size}: "
                      "--buffer makes it larger, --where or --sample the rows fewer")  # fmt: skip
     if stats.missed:
-        found.append(f"{grouped(stats.missed)} hits never reached the handler")
+        found.append(f"{grouped(stats.missed)} hits never reached the handler{_why_missed(run)}")
     if stats.unpaired:
         found.append(f"{grouped(stats.unpaired)} calls returned unseen, or had begun before "
                      "the probe")  # fmt: skip
@@ -185,19 +191,14 @@ def warnings(run: Run) -> list[str]:
         found.append(str(run.lost()))
     elif run.failure is not None or run.error:
         found.append(str(run.failure or run.error))
-    return found + _no_hit(run) + run.remarks
+    return found + quiet_notes(run) + run.remarks
 
 
-def _no_hit(run: Run) -> list[str]:
-    over = run.state == "stopped" and run.stopped_by != "target-lost"
-    if run.stats.hits or run.options.dry_run or not (over or run.age > QUIET_SECONDS):
-        return []
-    why = "it was not called"
-    if run.options.follow:
-        why += " by the command or its descendants (without --follow, others count too)"
-    if run.options.pid or run.options.comm or run.options.cpu >= 0:
-        why += " by what --pid, --comm and --cpu let through"
-    return [f"no hit: {why}; or the compiler has inlined it at the callers you think of"]
+def _why_missed(run: Run) -> str:
+    counts = run.info.get("missed_by") or {}
+    why = [f"{grouped(counts[reason])} {text}" for reason, text in MISSED.items()
+           if counts.get(reason)]  # fmt: skip
+    return f": {', '.join(why)}" if why else ""
 
 
 def as_hex(frame: pd.DataFrame, run: Run) -> pd.DataFrame:

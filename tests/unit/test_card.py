@@ -138,7 +138,29 @@ def test_stats_are_attributes_and_a_mapping() -> None:
 
 def test_no_hit_says_why_that_may_be() -> None:
     text = str(finished(rows=0, follow=True, command="ls"))
-    assert "no hit: it was not called by the command" in text
+    assert "no hit: it was not called while it was probed, by nobody" in text
+    assert "inlined" in text
+
+
+def test_filters_that_leave_nothing_are_named() -> None:
+    counters = {"hits": 1000, "filtered": 1000}
+    run = finished(rows=0, more={"counters": counters}, follow=True, command="ls", pid=7)
+    assert (
+        "no row: all 1 000 hits were left out by --follow (not of the command or its descendants), "
+        "--pid 7"
+    ) in str(run).replace("\u202f", " ")
+
+
+def test_a_body_that_emits_nothing_says_so() -> None:
+    text = str(finished(rows=0, more={"counters": {"hits": 5, "filtered": 2}}))
+    assert "no row: the body came to no emit in 3 hits" in text
+
+
+def test_what_was_missed_has_its_reasons() -> None:
+    run = finished(more={"missed": 5, "missed_by": {"probe": 0, "return": 3, "program": 2}})
+    assert run.stats.missed == 5
+    assert "5 hits never reached the handler: 3 of calls beyond those" in str(run)
+    assert "2 while a BPF program was running" in str(run)
 
 
 def test_aggregates_on_the_card() -> None:
