@@ -12,7 +12,7 @@ from .columns import Array, Column, decode, record_dtype
 from .errors import RecordingError
 from .frames import Table, to_engine
 from .model import Aggregate
-from .stack_names import STACKS, StackNames
+from .stack_names import STACKS, StackNames, Walks, depth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +70,21 @@ def table(
         return _zero(aggregate)
     order = [*keys, "low"] if aggregate.function in HISTOGRAMS else list(keys)
     return _sorted(frame, order)
+
+
+def remarks(aggregate: Aggregate, table: pd.DataFrame) -> list[str]:
+    """Return what the user must know of a table: how many hits had a stack that is not there."""
+    weights = table["count"] if "count" in table else np.ones(len(table), np.int64)
+    found = []
+    for key in aggregate.keys:
+        if key.type.kind in STACKS:
+            texts = table[key.name].astype(str)
+            empty = int(weights[texts == ""].sum())
+            cut = int(weights[(texts != "") & (texts.str.count(";") + 1 >= depth(key.type))].sum())
+            found += Walks(int(weights.sum()), empty, cut).remarks(
+                f"{aggregate.label}: {key.name}", key.type
+            )
+    return found
 
 
 def _keys(

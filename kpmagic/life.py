@@ -199,6 +199,7 @@ class Life:
     def _on_end(self, message: dict[str, Any], blob: bytes) -> None:
         self.last_words = str(message.get("last_words") or "")
         self._on_counters(message["counters"])
+        self.remarks += self.recording.remarks()
         self.missed, self.in_flight = message.get("missed"), message.get("in_flight")
         self.error = self.error or str(message.get("error") or "")
         self.maps = (message.get("maps") or [], blob)

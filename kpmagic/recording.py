@@ -15,7 +15,7 @@ from .columns import Array, Column, decode, empty, join, record_dtype
 from .errors import RecordingError
 from .frames import Table, handed_out, to_arrow, to_engine
 from .model import HEADER_FIELDS, CType, Field, Layout, Site
-from .stack_names import STACKS, StackNames
+from .stack_names import STACKS, StackNames, Walks, walks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ class Rows(ABC):
     def __init__(self, layouts: Iterable[Layout]) -> None:
         self.layouts = tuple(layouts)
         self.rows = 0
+        self.walks: dict[str, Walks] = {}
         self._frame: pd.DataFrame | None = None
 
     @abstractmethod
@@ -40,6 +41,16 @@ class Rows(ABC):
 
     def keep(self, type_: int, payload: bytes) -> None:  # noqa: B027 - most keep rows only
         """Take the payload of another frame of the run. Raises OSError."""
+
+    def walked(self, name: str, walks: Walks) -> None:
+        """Count how the walks of more stacks went."""
+        self.walks[name] = self.walks.get(name, Walks()) + walks
+
+    def remarks(self) -> list[str]:
+        """Return what the user must know of the rows: stacks that are not there."""
+        types = {field.name: field.type for layout in self.layouts for field in layout.fields}
+        return [remark for name, each in self.walks.items()
+                for remark in each.remarks(name, types[name])]  # fmt: skip
 
     @abstractmethod
     def table(self, limit: int | None = None) -> Table:
@@ -122,6 +133,8 @@ class Recording(Rows):
             if len(self.layouts) > 1:
                 records = records[raw[ROW] == layout.row]
             for at, field in enumerate(layout.fields):
+                if field.type.kind in STACKS:
+                    self.walked(field.name, walks(field.type.kind, records[f"f{at}"]))
                 yield (layout.row, field.name), decode(field.type, records[f"f{at}"])
 
     def table(self, limit: int | None = None) -> Table:

@@ -14,7 +14,7 @@ from .model import Artifact, Plan, Site
 from .past import Past
 from .recording import Rows, site_name
 from .shown import Shown, View
-from .stack_names import LookUp, StackNames, no_name
+from .stack_names import STACKS, LookUp, StackNames, no_name
 from .stats import Stats, account
 
 if TYPE_CHECKING:
@@ -68,6 +68,19 @@ class Result(Shown, Lived):
         if over:
             self._aggregates = found
         return dict(found)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What there is to say about this run besides its numbers."""
+        said = super().remarks
+        described = self.artifact.source.aggregates
+        if self._life.ended.is_set() and any(
+            key.type.kind in STACKS for each in described for key in each.keys
+        ):
+            tables = self.aggregates
+            said += [text for each in described
+                     for text in aggregates.remarks(each, tables[each.label])]  # fmt: skip
+        return said
 
     @property
     def stack_names(self) -> StackNames:

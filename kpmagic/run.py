@@ -95,6 +95,9 @@ class Run(Result, Controlled):
     def remarks(self) -> list[str]:
         """What the agent had to say about this run, and while it runs, what is to say of it."""
         said = super().remarks
+        lost = 0 if self._memory is None else self._memory.lost
+        if lost:
+            said.append(f"{lost:,} mappings of code came too fast: some user stacks have no names")
         now = "" if self._life.ended.is_set() else self.connection.remark
         return [*said, now] if now else said
 

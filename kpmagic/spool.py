@@ -45,6 +45,8 @@ class Spool(Rows):
             return
         piece = self._fresh()
         piece.feed(payload)
+        for name, walks in piece.walks.items():
+            self.walked(name, walks)
         arrow = to_arrow(piece.table())
         self._append(wire.DATA, pack(arrow))
         with self._lock:

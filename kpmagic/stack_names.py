@@ -9,15 +9,60 @@ of a call that never returns lie behind their function's end: they are looked up
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from .columns import Array
+from .model import CType
 
 STACKS = ("kstack", "ustack")
+MOST = 127  # linux/perf_event.h: PERF_MAX_STACK_DEPTH
 LookUp = Callable[[int, int], str]
 """Called with a process id (0: the kernel) and an address; returns a name, ``""`` for none."""
+
+
+@dataclass(frozen=True)
+class Walks:
+    """How the walks of one column's stacks went.
+
+    Of ``all``, ``empty`` found no caller, and ``cut`` have more than there was room for.
+    """
+
+    all: int = 0
+    empty: int = 0
+    cut: int = 0
+
+    def __add__(self, other: Walks) -> Walks:
+        return Walks(self.all + other.all, self.empty + other.empty, self.cut + other.cut)
+
+    def remarks(self, name: str, ctype: CType) -> list[str]:
+        """Return what the user must know of a column called ``name``, a line each.
+
+        That a stack is no longer than the user has asked for needs no word.
+        """
+        found = []
+        if self.empty:
+            why = " (kernel threads have none)" if ctype.kind == "ustack" else ""
+            found.append(f"{name}: {self.empty:,} of {self.all:,} stacks are empty, there was "
+                         f"nothing to walk{why}")  # fmt: skip
+        if self.cut and ctype.name.endswith("()"):
+            found.append(f"{name}: {self.cut:,} of {self.all:,} stacks are cut at {depth(ctype)} "
+                         f"frames; {ctype.kind}({MOST}) has room for more")  # fmt: skip
+        return found
+
+
+def depth(ctype: CType) -> int:
+    """Return how many frames a stack has room for."""
+    return ctype.count - (ctype.kind == "ustack")
+
+
+def walks(kind: str, stacks: Array) -> Walks:
+    """Return how the walks of these stacks went."""
+    _, addresses = _cut(kind, stacks)
+    empty, cut = addresses[:, 0] == 0, addresses[:, -1] != 0
+    return Walks(len(stacks), int(empty.sum()), int(cut.sum()))
 
 
 def no_name(pid: int, address: int) -> str:

@@ -69,7 +69,7 @@ class Expressions:
             )
         depth = min(STACK_DEPTH, room // 8 // sum(open_)) if any(open_) else 0
         return [
-            replace(key, type=_stack_type(key.form, depth)) if o else key
+            replace(key, type=_stack_type(key.form, depth, "")) if o else key
             for key, o in zip(keys, open_, strict=True)
         ]
 
@@ -80,7 +80,7 @@ class Expressions:
             self._diagnosis.fail(
                 argument.start, f"a stack's depth is a number from 1 to {MAX_STACK}"
             )
-        return Column(name, _stack_type(found["form"], depth), found["form"], "")
+        return Column(name, _stack_type(found["form"], depth, text), found["form"], "")
 
     def column(self, name: str, argument: Argument, found: dict[str, Any]) -> Column:
         """Return the column of an argument that clang has described. Raises CellError."""
@@ -173,6 +173,7 @@ class Expressions:
         return CType("array", size, element["signed"], about["name"], count)
 
 
-def _stack_type(form: Form, depth: int) -> CType:
-    words = depth + (form == "user_stack")
-    return CType(_STACK_KINDS[form], 8 * words, False, "unsigned long", words)
+def _stack_type(form: Form, depth: int, text: str) -> CType:
+    """Return the type of a stack; its name says what depth the user has asked for, if any."""
+    words, kind = depth + (form == "user_stack"), _STACK_KINDS[form]
+    return CType(kind, 8 * words, False, f"{kind}({text})", words)

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kpmagic.aggregates import table
+from kpmagic.aggregates import remarks, table
 from kpmagic.model import Aggregate, CType, Field
-from kpmagic.stack_names import StackNames
+from kpmagic.stack_names import StackNames, Walks, depth, walks
 
 FUNCTIONS = {0x1000: "leaf", 0x2000: "middle", 0x3000: "root", 0x4000: "never_returns"}
 KSTACK = CType("kstack", 24, False, "unsigned long", 3)
@@ -91,3 +91,33 @@ def test_buckets_of_one_stack_are_merged() -> None:
     frame = table(made, data, 1, StackNames(look_up))
     expected = pd.DataFrame({"low": [1, 4], "high": [2, 8], "count": [5, 4]})
     pd.testing.assert_frame_equal(frame[["low", "high", "count"]], expected)
+
+
+def test_stacks_that_are_not_there_are_counted() -> None:
+    rows = stacks((0, 0, 0), (0x1000, 0, 0), (0x1000, 0x2000, 0x3000))
+    assert walks("kstack", rows) == Walks(3, 1, 1)
+    assert walks("ustack", rows) == Walks(3, 2, 1)
+    assert walks("kstack", rows[:0]) == Walks()
+    assert Walks(3, 1, 1) + Walks(2, 0, 2) == Walks(5, 1, 3)
+
+
+def test_what_is_said_of_them() -> None:
+    asked = CType("kstack", 24, False, "kstack(3)", 3)
+    default = CType("kstack", 512, False, "kstack()", 64)
+    assert Walks(3, 0, 3).remarks("s", asked) == []
+    assert Walks(3, 0, 3).remarks("s", default) == [
+        "s: 3 of 3 stacks are cut at 64 frames; kstack(127) has room for more"
+    ]
+    user = CType("ustack", 520, False, "ustack()", 65)
+    (said,) = Walks(2000, 1500, 0).remarks("u", user)
+    assert said.startswith("u: 1,500 of 2,000 stacks are empty")
+    assert depth(user) == 64
+
+
+def test_an_aggregate_says_how_many_hits_had_no_stack() -> None:
+    key = Field("by", CType("kstack", 24, False, "kstack()", 3), 0)
+    counted = Aggregate("m", "count(by = kstack())", "count", (key,), 32)
+    shown = pd.DataFrame({"by": pd.Categorical(["", "a;b", "a;b;c"]), "count": [5, 2, 1]})
+    empty, cut = remarks(counted, shown)
+    assert empty.startswith("count(by = kstack()): by: 5 of 8 stacks are empty")
+    assert "1 of 8 stacks are cut at 3 frames" in cut
