@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .comparison import compare
     from .loading import load
     from .magics import load_ipython_extension, unload_ipython_extension
+    from .probed_code import trampoline
     from .run import Run
     from .session import connect, use
 
@@ -44,6 +45,7 @@ _LATER = {
     "module": "api",
     "probe": "api",
     "retprobe": "api",
+    "trampoline": "probed_code",
     "Run": "run",
     "load_ipython_extension": "magics",
     "unload_ipython_extension": "magics",
@@ -71,6 +73,7 @@ __all__ = [
     "module",
     "probe",
     "retprobe",
+    "trampoline",
     "unload_ipython_extension",
     "use",
 ]

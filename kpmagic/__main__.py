@@ -44,8 +44,11 @@ def usage() -> str:
     """Return the help text."""
     from .commands import SUBCOMMANDS
 
-    lines = ["python -m kpmagic probe SPEC… [--body C] [--kernel V] [--format text|csv|json] …",
-             "python -m kpmagic retprobe SYMBOL… (likewise)"]  # fmt: skip
+    lines = [
+        "python -m kpmagic probe SPEC… [--body C] [--kernel V] [--format text|csv|json] …",
+        "python -m kpmagic retprobe SYMBOL… (likewise)",
+        "python -m kpmagic trampoline SPEC… (likewise): what a probe makes of the kernel's code",
+    ]
     lines += [f"python -m kpmagic {each.usage:<24} {each.help}" for each in SUBCOMMANDS
               if each.shell]  # fmt: skip
     shown = [option for option in OPTIONS if is_of(option, "kprobe")]
@@ -60,6 +63,8 @@ def _do(word: str, rest: list[str]) -> int:
     session.progress = _progress
     if word in KINDS:
         return _probe(KINDS[word], rest)
+    if word == "trampoline":
+        return _trampoline(rest)
     from .commands import find
 
     subcommand = find(word)
@@ -76,21 +81,35 @@ def _do(word: str, rest: list[str]) -> int:
 
 
 def _probe(kind: Kind, words: list[str]) -> int:
-    from . import api
-    from .session import session
-
-    body, kernel = _taken(words, "--body"), _taken(words, "--kernel")
+    body = _taken(words, "--body")
     chosen = _taken(words, "--format") or "text"
     if chosen not in FORMATS:
         raise CellError(f"--format {chosen}: one of {', '.join(FORMATS)} is needed")
-    asked = _parsed(kind, words, body)
-    target = asked.options.target or None
-    connection = session.use("sandbox", kernel=kernel) if kernel else session.connection(target)
-    run = api.start(asked, connection)
-    if not asked.options.dry_run:
+    run = _started(kind, words, body)
+    if not run.options.dry_run:
         run.finish()
     PRINT[chosen](run)
     return 1 if run.state == "failed" or run.stopped_by == "target-lost" else 0
+
+
+def _trampoline(words: list[str]) -> int:
+    """Plant a probe, show what it has made of the code, take it out again."""
+    from .probed_code import settled
+
+    with _started("kprobe", words, "count();") as run:
+        print(settled(run))
+    return 0
+
+
+def _started(kind: Kind, words: list[str], body: str | None) -> Run:
+    from . import api
+    from .session import session
+
+    kernel = _taken(words, "--kernel")
+    asked = _parsed(kind, words, body)
+    target = asked.options.target or None
+    return api.start(asked, session.use("sandbox", kernel=kernel) if kernel
+                     else session.connection(target))  # fmt: skip
 
 
 def _parsed(kind: Kind, words: list[str], body: str | None) -> Probe:

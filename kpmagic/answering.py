@@ -9,10 +9,11 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TextIO
 
-from .answers import Answer, add, error_of, failure_of, of_line
+from .answers import Answer, Picture, add, error_of, failure_of, of_line
 from .errors import KpmagicError
 from .session import recorder, session
 from .view.clean import clean_text
+from .view.trampoline import Trampoline
 
 
 def answered(name: str, words: list[str], ask: Callable[[list[str]], Any]) -> Any:
@@ -35,15 +36,22 @@ def answered(name: str, words: list[str], ask: Callable[[list[str]], Any]) -> An
             raise
         finally:
             cell = of_line([name, *words])
-            add(where, Answer(cell, heard.getvalue(), value, failure))
+            number = value if isinstance(value, int) else None
+            add(where, Answer(cell, heard.getvalue(), number, failure, _picture(value)))
     return value
 
 
-def _said_again(answer: Answer) -> int | None:
+def _picture(value: Any) -> Picture | None:
+    return Picture(trampoline=value) if isinstance(value, Trampoline) else None
+
+
+def _said_again(answer: Answer) -> Any:
+    """Print, raise or return what there was."""
     print(clean_text(answer.text), end="")
     if answer.failure is not None:
         raise error_of(answer.failure)
-    return answer.value
+    probed = answer.picture.trampoline if answer.picture is not None else None
+    return answer.value if probed is None else Trampoline(**vars(probed))
 
 
 class Tee(io.StringIO):

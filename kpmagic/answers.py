@@ -18,6 +18,7 @@ from . import errors
 from .errors import KpmagicError, Place, RecordingError
 from .model import Module, Probe
 from .plain import from_plain, to_plain
+from .planted.values import Probed
 
 ENVIRONMENT = "KPMAGIC_RECORD"
 FILE = "answers.json"
@@ -38,8 +39,15 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a ``%kp`` line showed besides text, as the value it is shown from."""
+
+    trampoline: Probed | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What a ``cell`` printed and returned, or how it failed.
+    """What a ``cell`` printed, showed and returned, or how it failed.
 
     See `of_probe`, `of_module`, `of_line`.
     """
@@ -48,6 +56,7 @@ class Answer:
     text: str = ""
     value: int | None = None
     failure: Failure | None = None
+    picture: Picture | None = None
 
 
 def of_probe(probe: Probe) -> str:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from .errors import CellError, SymbolError
+from .probed_code import trampoline as look
 from .session import session
 from .view.table import Table, grouped
+from .view.trampoline import Trampoline
 
 MOST = 100
 
@@ -22,6 +24,14 @@ def symbols(words: list[str]) -> None:
     print("\n".join(found[:MOST]))
     if len(found) > MOST:
         print(f"{MOST} of {grouped(len(found))}; a narrower pattern shows the rest")
+
+
+def trampoline(words: list[str]) -> Trampoline:
+    """Return what a running probe has made of the kernel's code."""
+    if len(words) != 1:
+        raise CellError("this is written: %kp trampoline NAME",
+                        hint="NAME is a running probe's: %kp list")  # fmt: skip
+    return look(words[0])
 
 
 def kernels(words: list[str]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .answering import answered
-from .asking import kernels, symbols
+from .asking import kernels, symbols, trampoline
 from .declared import signature, struct
 from .errors import CellError, Place
 from .kp_words import one, options_of
@@ -24,7 +24,8 @@ from .view.table import Table
 
 @dataclass(frozen=True)
 class Subcommand:
-    """One subcommand: ``function`` takes the words behind it, prints, and may return a value.
+    """One subcommand: ``function`` takes the words behind it, prints, and may return a value:
+    a number, a Run, or what is shown as text or HTML.
 
     ``raw``: it takes the rest of the line as it is typed. ``shell``: a shell has it too.
     ``asks``: it asks the target's kernel, or a recording.
@@ -222,6 +223,8 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("struct", "struct TYPE[.MEMBER…] [--depth N]",
                "a type's members, with offsets and sizes", struct,
                shell=True, asks=True),
+    Subcommand("trampoline", "trampoline NAME",
+               "what a running probe has made of the kernel's code", trampoline, asks=True),
     Subcommand("dmesg", "dmesg", "the target's kernel log", dmesg, shell=True, asks=True),
     Subcommand("doctor", "doctor", "what works here, and what mends the rest", doctor, shell=True),
     Subcommand("kernels", "kernels [fetch VERSION]", "the sandbox's kernels", kernels,

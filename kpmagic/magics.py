@@ -113,10 +113,13 @@ class KpmagicMagics(Magics):
     @line_magic
     def kp(self, line: str) -> Any:
         from .commands import run_line
+        from .view.live import show_value
+        from .view.trampoline import Trampoline
 
         panel = self._panel(quiet=True)
         with _progress(panel):
-            return run_line(line)
+            result = run_line(line)
+        return show_value(result) if isinstance(result, Trampoline) else result
 
     def _probe(self, kind: Kind, line: str, cell: str | None) -> Run:
         count = self.shell.execution_count

@@ -118,6 +118,11 @@ class Run(Result, Controlled):
             return life.maps
         return answer["maps"], blob
 
+    def places(self) -> list[dict[str, Any]]:
+        """Return where its probes are now; agent/wire.py: "planted". Raises TargetError."""
+        answer, _ = self.connection.request("planted", run=self._life.number)
+        return list(answer["places"])
+
     def lost(self) -> TargetLost:
         """Return the error that says how its target went."""
         return super().lost() if self._life.last_words else self.connection.lost()

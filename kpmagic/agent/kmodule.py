@@ -201,6 +201,10 @@ class ModuleSession:
         """A module has none of the wire's COUNTERS. Raises Refused."""
         raise Refused("request", "a module's run has no counters")
 
+    def places(self) -> list[dict[str, Any]]:
+        """Its probes are its own affair. Raises Refused."""
+        raise Refused("request", "a module's run has no places")
+
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
         """A module has no aggregates. Raises Refused."""
         raise Refused("request", "a module's run has no aggregates")

@@ -275,6 +275,20 @@ def aggregates(agent: Agent, request: Request) -> None:
     agent.reply(request.run, request.identity, {"maps": index}, blob)
 
 
+def planted(agent: Agent, request: Request) -> None:
+    """Send where a run's probes are, and what was there before."""
+    agent.reply(request.run, request.identity, {"places": agent.session(request.run).places()})
+
+
+def code(agent: Agent, request: Request) -> None:
+    """Send pieces of the kernel's code."""
+    from kpmagic.agent.code import pieces
+
+    found = pieces(request.message)
+    sizes = [len(piece) for piece in found]
+    agent.reply(request.run, request.identity, {"sizes": sizes}, b"".join(found))
+
+
 def clean(agent: Agent, request: Request) -> None:
     """Undo what agents that were killed have left."""
     from kpmagic.agent.sweep import sweep
@@ -295,4 +309,6 @@ WORDS = {
     "stop": stop,
     "counters": counters,
     "aggregates": aggregates,
+    "planted": planted,
+    "code": code,
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from kpmagic.agent import wire
+from kpmagic.agent import code, wire
 from kpmagic.agent.alarm import Alarm
 from kpmagic.agent.arguments import Start
 from kpmagic.agent.balance import cut, settle
@@ -69,6 +69,7 @@ class Session:
 
     def _plant(self) -> None:
         cgroup = self._workload.cgroup.id if self._workload and self._asked.follow else 0
+        code.remember(self._asked.programs)
         self._alarm = Alarm()
         try:
             self._plant_probes(cgroup)
@@ -167,6 +168,10 @@ class Session:
         found = self._probes.aggregates()
         self._mappings.tell()
         return found
+
+    def places(self) -> list[dict[str, Any]]:
+        """Return where its probes are; the wire's "places"."""
+        return code.places(self._asked.programs)
 
     def _running(self) -> None:
         self._pump()

@@ -92,6 +92,11 @@ Words a REQUEST may ``do`` (arguments → ok)
              is killed with its descendants
     counters   → COUNTERS summed, as in LOST
     aggregates → {"maps": AGGREGATES' index}; blob: the maps' bytes
+    planted    → {"places": [{"program", "place", "address", "before" (hex: the code there before
+               any probe; empty: not known), "at" (the kernel may have moved it behind an
+               endbr64), "mechanism" (as in ``start``, of this place)}]}
+    code       at [{"address", "size"}] → {"sizes"}; blob: the kernel's code there as it is now,
+               one piece behind the other; a piece is short where there is none
     run        command, cwd → {"exit_code"} when it has ended; its output arrives as LOG
              frames of the request's run number
     kill       the command of that run number, with its descendants → {}

@@ -133,3 +133,9 @@ def show(run: AnyRun) -> None:
     """Show the card once."""
     put: Any = ipython.display
     put(bundle(run), raw=True)
+
+
+def show_value(value: Any) -> None:
+    """Show what has a text and an HTML form, once."""
+    put: Any = ipython.display
+    put({"text/plain": repr(value), "text/html": value._repr_html_()}, raw=True)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""%kp trampoline: the kernel's code before and after planting, as it is in the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from test_mechanism import INSIDE, optimise, wait_for
+
+import kpmagic
+from kpmagic.answers import ENVIRONMENT
+from kpmagic.connection import Connection
+from kpmagic.planted.values import Place
+from kpmagic.probed_code import code, settled
+from kpmagic.session import session
+
+BACKENDS = ("bpf", "kmod")
+
+
+@pytest.fixture
+def notebook(sandbox: Connection) -> Iterator[InteractiveShell]:
+    shell = InteractiveShell.instance()
+    shell.extension_manager.load_extension("kpmagic")
+    kpmagic.use(sandbox)
+    yield shell
+    for run in session.runs():
+        run.stop()
+
+
+def check(sandbox: Connection, place: Place) -> None:
+    """What is said to be there is there."""
+    for each in place.after:
+        assert code(sandbox, each.address, each.size).hex() == each.code, each.place
+    new = next(each for each in place.after if each.changed)
+    assert "".join(each.after for each in place.changes) == new.code
+
+
+def was_before(sandbox: Connection, place: Place) -> None:
+    """What is said to have been there is there again."""
+    for each in place.before:
+        assert code(sandbox, each.address, each.size).hex() == each.code, each.place
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_at_the_entry_a_nop_becomes_a_call(sandbox: Connection, backend: str) -> None:
+    with kpmagic.probe("vfs_read", "count();", target=sandbox, backend=backend) as run:
+        (place,) = kpmagic.trampoline(run).places
+        check(sandbox, place)
+    was_before(sandbox, place)
+    assert place.mechanism == "ftrace"
+    assert "".join(each.before for each in place.changes) == "0f1f440000"
+    assert place.changes[0].after == "e8"
+    assert place.detour is not None
+    assert any("kprobe_ftrace_handler" in step.does for step in place.detour.steps)
+    assert place.detour.steps[-1].instructions[-1].mnemonic in ("ret", "jmp")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inside_it_becomes_a_jump_to_a_detour(sandbox: Connection, backend: str) -> None:
+    with kpmagic.probe(INSIDE, "count();", target=sandbox, backend=backend) as run:
+        wait_for(run, "jump")
+        (place,) = kpmagic.trampoline(run).places
+        check(sandbox, place)
+    was_before(sandbox, place)
+    assert place.mechanism == "jump"
+    assert place.changes[0].after == "e9"
+    assert place.detour is not None
+    steps = {step.does: step.instructions for step in place.detour.steps}
+    assert [each.text.split()[-1] for each in steps["runs the probe's handler"]] == [
+        "optimized_callback"
+    ]
+    covered = [each for each in place.before if each.address < place.address + 5]
+    copied = next(listed for does, listed in steps.items() if does.startswith("a copy of"))
+    assert [each.code for each in copied] == [each.code for each in covered]
+    assert steps["back into the function, behind it"][0].target == covered[-1].end
+
+
+def test_an_int3_is_one_byte(sandbox: Connection) -> None:
+    optimise(sandbox, False)
+    try:
+        with kpmagic.probe(INSIDE, "count();", target=sandbox) as run:
+            (place,) = kpmagic.trampoline(run).places
+            check(sandbox, place)
+        was_before(sandbox, place)
+    finally:
+        optimise(sandbox, True)
+    assert place.mechanism == "int3"
+    assert [(each.before, each.after) for each in place.changes] == [("41", "cc")]
+    assert place.detour is None
+
+
+def test_a_replaced_probe_still_knows_what_was_there(sandbox: Connection) -> None:
+    first = kpmagic.probe("vfs_read", "count();", target=sandbox)
+    second = kpmagic.probe("vfs_read", "count(by = pid);", target=sandbox)
+    with second:
+        (place,) = kpmagic.trampoline(second).places
+        assert first.state == "stopped"
+    assert "".join(each.before for each in place.changes) == "0f1f440000"
+
+
+def test_several_places_lead_to_one_trampoline(sandbox: Connection) -> None:
+    with kpmagic.probe("vfs_read*", "count();", target=sandbox) as run:
+        shown = kpmagic.trampoline(run)
+    assert len(shown.places) > 1
+    assert [place.detour is not None for place in shown.places].count(True) == 1
+    assert "it leads where" in repr(shown)
+
+
+def test_a_return_probe_has_one_place(sandbox: Connection) -> None:
+    with kpmagic.retprobe("vfs_read", "count();", target=sandbox) as run:
+        (place,) = settled(run).places
+        check(sandbox, place)
+
+
+def test_a_function_of_a_module(sandbox: Connection) -> None:
+    with kpmagic.probe("overlay:ovl_open", "count();", target=sandbox) as run:
+        (place,) = settled(run).places
+        check(sandbox, place)
+        assert place.place.startswith("ovl_open+")
+
+
+def test_a_stopped_probe_is_refused(sandbox: Connection) -> None:
+    run = kpmagic.probe("vfs_read", "count();", target=sandbox, command="true")
+    with pytest.raises(kpmagic.CellError, match="as they were before") as caught:
+        kpmagic.trampoline(run)
+    assert "%kp start vfs_read" in caught.value.hint
+
+
+def test_in_a_notebook_it_is_text_and_html(notebook: InteractiveShell) -> None:
+    notebook.run_cell("%%kprobe vfs_read --bg -q -o run\ncount();").raise_error()
+    with capture_output() as shown:
+        notebook.run_cell("%kp trampoline vfs_read").raise_error()
+    (bundle,) = [output.data for output in shown.outputs]
+    assert "<mark>e8</mark>" in bundle["text/html"]
+    assert "[e8 " in bundle["text/plain"]
+
+
+def test_a_recorded_one_is_shown_again_without_a_kernel(
+    notebook: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    notebook.run_cell("%%kprobe vfs_read --bg -q -o run\ncount();").raise_error()
+    with capture_output() as first:
+        notebook.run_cell("%kp trampoline vfs_read").raise_error()
+    notebook.run_cell("run.stop()").raise_error()
+    monkeypatch.delenv(ENVIRONMENT)
+    before = session.default
+    kpmagic.use(kpmagic.connect(f"replay:{tmp_path}"))
+    try:
+        with capture_output() as second:
+            notebook.run_cell("%kp trampoline vfs_read").raise_error()
+    finally:
+        assert before is not None
+        kpmagic.use(before)
+    assert second.outputs[0].data == first.outputs[0].data
+
+
+def test_from_a_shell_it_plants_a_probe_itself(sandbox: Connection) -> None:
+    from kpmagic import __main__
+
+    kpmagic.use(sandbox)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert __main__._trampoline([INSIDE]) == 0
+    assert "planted by jump" in out.getvalue()
+    assert not [run for run in session.runs() if run.state == "running"]
+
+
+def test_nothing_but_code_can_be_read(sandbox: Connection) -> None:
+    assert code(sandbox, 0xFFFF888000100000, 16) == b""  # all of memory, once more
+    assert code(sandbox, 0x400000, 16) == b""
