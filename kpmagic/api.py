@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import answers, build, cache
+from .aiming import aim
 from .answers import Answer, failure_of, of_module, of_probe
 from .connection import Connection
 from .errors import CellError, KpmagicError
@@ -120,6 +121,8 @@ def prepare(asked: Probe, connection: Connection) -> Run:
     known = connection.facts(session.progress)
     facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
+    if asked.options.mechanism:
+        plan = aim(plan, facts, connection)
     if asked.options.backend == "kmod":
         artifact = _as_module(plan, facts, connection)
     else:

@@ -112,6 +112,7 @@ class Options:
     defines: tuple[tuple[str, str], ...] = ()
     backend: str = "bpf"
     maxactive: int = 0
+    mechanism: str = ""
     target: str = ""
     buffer: int = 8 << 20
     dry_run: bool = False
@@ -213,6 +214,7 @@ class Site:
     ``note`` says how it differs from what was asked
     (``do_fork → kernel_clone: renamed _do_fork in 4.2, kernel_clone in 5.10``).
     ``exact``: its name alone would not find it, or not as fast; it is planted at ``address``.
+    ``entry`` is the offset up to which nothing of the function's own code has run.
     ``chosen`` are the columns of the line form, empty for one column per argument.
     """
 
@@ -224,6 +226,7 @@ class Site:
     note: str = ""
     exact: bool = False
     module: str = ""
+    entry: int = 0
     chosen: tuple[Chosen, ...] = ()
 
 

@@ -218,6 +218,8 @@ OPTIONS: tuple[Option, ...] = (
            "bpf|kmod", one_of("bpf", "kmod", later=("bcc",)), keyword="backend"),
     Option("--maxactive", "maxactive", "with kmod: calls of a return probe that can be going on",
            "N", maxactive, keyword="maxactive"),
+    Option("--mechanism", "mechanism", "how the kernel is to plant it, or an error that says why "
+           "not", "ftrace|jump|int3", one_of("ftrace", "jump", "int3"), keyword="mechanism"),
     Option("--target", "target", "for this cell only", "NAME", text),
     Option("--fields", "fields", "without a body: these columns; members too; * and ? match",
            "NAMES", fields, keyword="fields"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from .connection import Connection
 from .errors import CellError, TargetError
+from .kernel_code import code
 from .planted.detour import SIZE, detour
 from .planted.disassembly import Names
 from .planted.place import Seen, compared, written
@@ -84,8 +85,3 @@ def _each_detour_once(places: list[Place]) -> Iterator[Place]:
         if at:
             first[at] = each.place
         yield each
-
-
-def code(connection: Connection, address: int, size: int) -> bytes:
-    """Return the kernel's code there as it is now. Raises TargetError."""
-    return connection.request("code", at=[{"address": address, "size": size}])[1]

@@ -238,6 +238,7 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "mappings": "ustack" in source.kinds,
         "module": source.module or None,
         "key_sizes": [each.key_size for each in source.aggregates],
+        "mechanism": chosen.mechanism or None,
     }
 
 

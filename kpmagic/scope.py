@@ -60,7 +60,7 @@ def in_scope(plan: Plan, site: Site) -> dict[str, str]:
 
 def parameters(plan: Plan, site: Site) -> tuple[Parameter, ...]:
     """Return the function's parameters where they are known: at its entry, and so at its return."""
-    if site.function is None or site.offset != 0:
+    if site.function is None or site.offset > site.entry:
         return ()
     return site.function.parameters
 

@@ -61,6 +61,7 @@ class Start(NamedTuple):
     aggregates: tuple[str, ...]
     module: str = ""
     key_sizes: tuple[int, ...] = ()
+    mechanism: str = ""
     mappings: bool = False
 
     @property
@@ -117,6 +118,7 @@ def start(message: dict[str, Any], blob: bytes) -> Start:
         aggregates=_names(message, "aggregates"),
         module=text(message, "module", needed=False) or "",
         key_sizes=_sizes(message, "key_sizes"),
+        mechanism=text(message, "mechanism", needed=False) or "",
         mappings=bool(message.get("mappings")),
     )
     _check(asked)

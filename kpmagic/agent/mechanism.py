@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from kpmagic.agent.arguments import Program
 from kpmagic.agent.memory import Memory
+from kpmagic.agent.refusal import Refused
 
 PROBES = "/sys/kernel/debug/kprobes/list"
 TRACED = ("/sys/kernel/tracing/enabled_functions", "/sys/kernel/debug/tracing/enabled_functions")
@@ -17,6 +18,7 @@ FTRACE, JUMP, INT3 = "ftrace", "jump", "int3"
 MARKS = (("[FTRACE]", FTRACE), ("[OPTIMIZED]", JUMP))
 JUMP_BYTE = b"\xe9"
 ENDBR = 4
+OPTIMISER_SECONDS = 10.0  # in which the optimiser has surely come to a probe
 FIRST_LOOK, LONGEST_LOOK = 0.25, 4.0  # s between two looks
 
 
@@ -136,3 +138,24 @@ class Watch:
         before, now = self.mechanism, mechanism(self._programs)
         self.mechanism = now or before
         return now if now != before else None
+
+
+def require(watch: Watch, wanted: str, still_here: Callable[[], None]) -> None:
+    """Return when the probes are planted as wanted. Raises Refused when they will not be.
+
+    The optimiser works some time after planting; nobody can ask it to hurry.
+    """
+    end = time.monotonic() + OPTIMISER_SECONDS
+    while wanted == JUMP and watch.mechanism not in (JUMP, None) and time.monotonic() < end:
+        if FTRACE in str(watch.mechanism):
+            break
+        time.sleep(0.02)
+        still_here()
+        watch.look()
+    if watch.mechanism in (wanted, None):
+        return
+    why = f"asked for {wanted}, the kernel has planted it by {watch.mechanism}"
+    if wanted == JUMP and INT3 in str(watch.mechanism):
+        why = (f"the kernel has made no jump of it in {OPTIMISER_SECONDS:.0f} s: it is an int3 "
+               "(its rules: Documentation/trace/kprobes.rst, Jump Optimization)")  # fmt: skip
+    raise Refused("attach", why)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from kpmagic.agent import code, wire
+from kpmagic.agent import code, optimiser, wire
 from kpmagic.agent.alarm import Alarm
 from kpmagic.agent.arguments import Start
 from kpmagic.agent.balance import cut, settle
@@ -22,7 +22,7 @@ from kpmagic.agent.command import send_output
 from kpmagic.agent.gate import LAST_PROGRAM_SECONDS, wait_for_programs
 from kpmagic.agent.kmodprobes import ModuleProbes
 from kpmagic.agent.mappings import Mappings
-from kpmagic.agent.mechanism import Watch
+from kpmagic.agent.mechanism import Watch, require
 from kpmagic.agent.missed import Missed
 from kpmagic.agent.probes import Probes
 from kpmagic.agent.refusal import Refused
@@ -72,8 +72,12 @@ class Session:
         code.remember(self._asked.programs)
         self._alarm = Alarm()
         try:
+            position = optimiser.position(self._asked.mechanism, bool(self._asked.module))
+            if position is not None:
+                optimiser.held.hold(self.number, position)
             self._plant_probes(cgroup)
         except BaseException:
+            optimiser.held.release(self.number)
             self._alarm.leave().wait()
             raise
 
@@ -83,12 +87,14 @@ class Session:
         loaded = time.monotonic_ns()
         try:
             planted = self._probes.attach()
+            self._watch = Watch(self._asked.programs)
+            if self._asked.mechanism:
+                require(self._watch, self._asked.mechanism, self._still_here)
             if self._asked.mappings:
                 self._mappings.watch()
         except BaseException:
             self._probes.close()
             raise
-        self._watch = Watch(self._asked.programs)
         self._ways = planted.get("ways", [])
         self.started = {
             **planted,
@@ -318,3 +324,4 @@ class Session:
         self._alarm.leave().wait()
         self._probes.close()
         self._mappings.close()
+        optimiser.held.release(self.number)

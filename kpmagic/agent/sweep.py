@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What an agent that was killed could not undo: named after its process, undone by the next one.
 
-Probes need none of this: they are gone with the process. Cgroups and modules stay.
+Probes need none of this: they are gone with the process. Cgroups, modules, switches stay.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 
-from kpmagic.agent import kmod
+from kpmagic.agent import kmod, optimiser
 from kpmagic.agent.cgroup import PREFIX, Group, mount
 from kpmagic.agent.identity import identity, is_alive
 from kpmagic.agent.refusal import Refused
@@ -19,7 +19,7 @@ NOTES = "/run/kpmagic-agents"  # a file for each agent that has loaded modules: 
 
 def sweep() -> list[str]:
     """Undo what dead agents have left; return what that was, for people."""
-    return [*_cgroups(), *_modules()]
+    return [*_cgroups(), *_modules(), *optimiser.sweep()]
 
 
 def note_module(name: str) -> None:

@@ -67,6 +67,9 @@ Words a REQUEST may ``do`` (arguments → ok)
                          that plants the programs itself (bpf/frame.kmod.h); the agent gives it
                          another of the same length
                key_sizes with a module: bytes of a key of each of "aggregates"
+               mechanism null, or how they must be planted: "ftrace", "jump", "int3". For a jump
+                         the answer waits for the kernel's optimiser; the switch of that is moved
+                         where it stands in the way, and put back when the run ends
              → {"attached": [{"program", "address"}], "left_out": [{"symbol", "message"}],
                 "ways" (a BPF object's: "kprobe", "kretprobe.multi", …),
                 "mechanism" (how they are planted: "ftrace", "jump", "int3"; null: not known),

@@ -167,10 +167,22 @@ def _entries(analysis: Analysis) -> Iterator[str]:
 	return 0;
 }}
 """
+    post = ""
+    if analysis.plan.probe.options.mechanism == "int3":
+        post = ", .post_handler = kp_nothing"
+        yield _NOTHING
     yield "static struct kprobe kp_probes[KP_SITES] = {"
     for number, site, handler in _sites(analysis):
-        yield f"\t[{number}] = {{ {_place(site)}.pre_handler = kp_pre_{handler.number} }},"
+        yield f"\t[{number}] = {{ {_place(site)}.pre_handler = kp_pre_{handler.number}{post} }},"
     yield "};\n"
+
+
+_NOTHING = """\
+/* no probe with a post-handler is made a jump: this keeps it an int3 */
+static void kp_nothing(struct kprobe *p, struct pt_regs *regs, unsigned long flags)
+{
+}
+"""
 
 
 def _returns(analysis: Analysis) -> Iterator[str]:

@@ -12,7 +12,7 @@ from kpmagic.planted.values import Change, Instruction, Place
 CALL, JUMP, INT3 = 0xE8, 0xE9, 0xCC
 LENGTHS = {CALL: 5, JUMP: 5, INT3: 1}
 # arch/x86/include/asm/ibt.h: endbr64, and what the kernel makes of one that nobody needs
-ENDBRS = (b"\xf3\x0f\x1e\xfa", b"\x66\x0f\x1f\x00")
+ENDBRS = (b"\xf3\x0f\x1e\xfa", b"\x66\x0f\x1f\x00", b"\x0f\x1f\x40\xd6")
 SHOWN_BEHIND = 3  # instructions behind what was changed
 
 

@@ -85,3 +85,135 @@ def test_a_recording_says_it_too(sandbox: Connection, tmp_path: Any) -> None:
     run = kpmagic.probe("vfs_read", "emit(count);", target=sandbox, command="cat /dev/null")
     run.save(str(tmp_path / "one.parquet"))
     assert "planted by ftrace" in str(kpmagic.load(str(tmp_path / "one.parquet")))
+
+
+def said(sandbox: Connection, command: str) -> str:
+    pieces: list[str] = []
+    sandbox.run(command, lambda _, text: pieces.append(text))
+    return "".join(pieces).strip()
+
+
+def position(sandbox: Connection) -> str:
+    return sandbox.read("/proc/sys/debug/kprobes-optimization").decode().strip()
+
+
+READS = "dd if=/dev/zero of=/dev/null bs=10 count=23 status=none"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("how", ["ftrace", "jump", "int3"])
+def test_it_is_planted_as_asked(sandbox: Connection, backend: str, how: str) -> None:
+    run = kpmagic.probe("vfs_read", "emit(count, name = str(file->f_path.dentry->d_name.name));",
+                        target=sandbox, backend=backend, mechanism=how, command=READS,
+                        follow=True)  # fmt: skip
+    assert run.info["mechanism"] == how
+    rows = run.df()
+    assert (rows[rows.name == "zero"]["count"] == 10).sum() == 23
+    assert ("behind ftrace's call" in str(run)) == (how != "ftrace")
+    assert position(sandbox) == "1"
+
+
+def test_the_switch_is_moved_and_put_back(sandbox: Connection) -> None:
+    with running(sandbox, INSIDE, "bpf", mechanism="int3") as run:
+        assert run.info["mechanism"] == "int3"
+        assert position(sandbox) == "0"
+        with running(sandbox, INSIDE, "bpf", mechanism="int3", name="another"):
+            assert position(sandbox) == "0"
+        assert position(sandbox) == "0"
+        with pytest.raises(kpmagic.AttachError, match="the other way round"):
+            kpmagic.probe("vfs_write+0x9", "count();", target=sandbox, mechanism="jump")
+    assert position(sandbox) == "1"
+    optimise(sandbox, False)
+    try:
+        with running(sandbox, INSIDE, "bpf", mechanism="jump") as run:
+            assert run.info["mechanism"] == "jump"
+            assert position(sandbox) == "1"
+        assert position(sandbox) == "0"
+    finally:
+        optimise(sandbox, True)
+
+
+def test_a_module_that_stays_an_int3_moves_no_switch(sandbox: Connection) -> None:
+    with running(sandbox, INSIDE, "kmod", mechanism="int3") as run:
+        assert position(sandbox) == "1"
+        time.sleep(2)
+        assert run.info["mechanism"] == "int3"
+        assert "post_handler" in run.source
+
+
+@pytest.mark.parametrize(
+    ("probe", "place", "how", "why"),
+    [
+        ("kprobe", INSIDE, "ftrace", "from a function's entry only"),
+        ("kretprobe", "vfs_read", "int3", "a return probe sits at its function's entry"),
+        ("kretprobe", "vfs_read", "jump", "a return probe sits at its function's entry"),
+    ],
+)
+def test_what_cannot_be_had_is_told_why(
+    sandbox: Connection, probe: str, place: str, how: str, why: str
+) -> None:
+    plant = kpmagic.probe if probe == "kprobe" else kpmagic.retprobe
+    with pytest.raises(kpmagic.AttachError, match=why):
+        plant(place, "count();", target=sandbox, mechanism=how, command="true")
+    assert position(sandbox) == "1"
+
+
+def test_a_place_that_is_jumped_to_is_no_jump(sandbox: Connection) -> None:
+    """Looked for in the kernel's own code: the first place in vfs_read the rules forbid."""
+    import re
+
+    refused = []
+    for offset in range(9, 0x80):
+        try:
+            kpmagic.probe(f"vfs_read+{offset:#x}", "count();", target=sandbox, mechanism="jump",
+                          command="true")  # fmt: skip
+        except kpmagic.AttachError as error:
+            refused.append(str(error))
+        if any("--mechanism jump" in each for each in refused):
+            break
+    assert re.search("makes no jump of vfs_read.*: ", refused[-1])
+
+
+def test_functions_of_a_wildcard_that_cannot_are_left_out(sandbox: Connection) -> None:
+    run = kpmagic.probe("vfs_*", "count(by = func);", target=sandbox, mechanism="int3",
+                        command="cat /etc/passwd")  # fmt: skip
+    assert run.info["mechanism"] == "int3"
+    assert run.stats.hits > 0
+    assert position(sandbox) == "1"
+
+
+KILLED = """\
+set -e
+echo 1 > /proc/sys/debug/kprobes-optimization
+cat > /tmp/hold.py <<'X'
+import sys, time
+sys.path.insert(0, "/run/kpmagic/agent.pyz")
+from kpmagic.agent.optimiser import held
+held.hold(1, "0")
+print("held", flush=True)
+time.sleep(600)
+X
+python3 /tmp/hold.py > /tmp/hold.out & PID=$!
+while ! grep -q held /tmp/hold.out; do sleep 0.05; done
+cat /proc/sys/debug/kprobes-optimization
+ls /run/kpmagic-optimiser | wc -l
+{kill}
+for i in $(seq 100); do
+    [ $(cat /proc/sys/debug/kprobes-optimization) = 1 ] && break
+    sleep 0.05
+done
+cat /proc/sys/debug/kprobes-optimization
+ls /run/kpmagic-optimiser | wc -l
+"""
+
+
+def test_a_killed_agent_leaves_the_switch_as_it_was(sandbox: Connection) -> None:
+    assert said(sandbox, KILLED.format(kill="kill -9 $PID")).split() == ["0", "1", "1", "0"]
+
+
+def test_the_next_agent_puts_back_what_was_left(sandbox: Connection) -> None:
+    kill = "kill -9 $(pgrep -f '[k]pmagic-guard'); kill -9 $PID; sleep 0.3"
+    assert said(sandbox, KILLED.format(kill=kill)).split() == ["0", "1", "0", "1"]
+    answer, _ = sandbox.request("clean")
+    assert "debug.kprobes-optimization=1" in answer["removed"]
+    assert position(sandbox) == "1"

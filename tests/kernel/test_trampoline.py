@@ -16,8 +16,9 @@ from test_mechanism import INSIDE, optimise, wait_for
 import kpmagic
 from kpmagic.answers import ENVIRONMENT
 from kpmagic.connection import Connection
+from kpmagic.kernel_code import code
 from kpmagic.planted.values import Place
-from kpmagic.probed_code import code, settled
+from kpmagic.probed_code import settled
 from kpmagic.session import session
 
 BACKENDS = ("bpf", "kmod")

@@ -38,6 +38,7 @@ GOOD = {
     "cpu": ("0", 0),
     "sample": ("1/7", 7),
     "maxactive": ("60", 60),
+    "mechanism": ("jump", "jump"),
     "defines": ("N=5", (("N", "5"),)),
     "backend": ("bpf", "bpf"),
     "target": ("sandbox", "sandbox"),
