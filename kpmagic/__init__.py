@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .comparison import compare
     from .loading import load
     from .magics import load_ipython_extension, unload_ipython_extension
+    from .overhead.measure import mechanisms
     from .probed_code import trampoline
     from .run import Run
     from .session import connect, use
@@ -46,6 +47,7 @@ _LATER = {
     "probe": "api",
     "retprobe": "api",
     "trampoline": "probed_code",
+    "mechanisms": "overhead.measure",
     "Run": "run",
     "load_ipython_extension": "magics",
     "unload_ipython_extension": "magics",
@@ -70,6 +72,7 @@ __all__ = [
     "connect",
     "load",
     "load_ipython_extension",
+    "mechanisms",
     "module",
     "probe",
     "retprobe",

@@ -77,7 +77,11 @@ def _do(word: str, rest: list[str]) -> int:
     elif target is not None:
         session.use(target)
     result = subcommand.function([" ".join(rest)] if subcommand.raw else rest)
-    return result if isinstance(result, int) else 0
+    if isinstance(result, int):
+        return result
+    if result is not None:
+        print(result)
+    return 0
 
 
 def _probe(kind: Kind, words: list[str]) -> int:

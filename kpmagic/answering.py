@@ -13,6 +13,7 @@ from .answers import Answer, Picture, add, error_of, failure_of, of_line
 from .errors import KpmagicError
 from .session import recorder, session
 from .view.clean import clean_text
+from .view.mechanisms import Mechanisms
 from .view.trampoline import Trampoline
 
 
@@ -42,7 +43,9 @@ def answered(name: str, words: list[str], ask: Callable[[list[str]], Any]) -> An
 
 
 def _picture(value: Any) -> Picture | None:
-    return Picture(trampoline=value) if isinstance(value, Trampoline) else None
+    if isinstance(value, Trampoline):
+        return Picture(trampoline=value)
+    return Picture(mechanisms=value) if isinstance(value, Mechanisms) else None
 
 
 def _said_again(answer: Answer) -> Any:
@@ -50,8 +53,12 @@ def _said_again(answer: Answer) -> Any:
     print(clean_text(answer.text), end="")
     if answer.failure is not None:
         raise error_of(answer.failure)
-    probed = answer.picture.trampoline if answer.picture is not None else None
-    return answer.value if probed is None else Trampoline(**vars(probed))
+    picture = answer.picture or Picture()
+    if picture.trampoline is not None:
+        return Trampoline(**vars(picture.trampoline))
+    if picture.mechanisms is not None:
+        return Mechanisms(**vars(picture.mechanisms))
+    return answer.value
 
 
 class Tee(io.StringIO):

@@ -18,6 +18,7 @@ from . import errors
 from .errors import KpmagicError, Place, RecordingError
 from .model import Module, Probe
 from .plain import from_plain, to_plain
+from .planted.cost import Costs
 from .planted.values import Probed
 
 ENVIRONMENT = "KPMAGIC_RECORD"
@@ -43,6 +44,7 @@ class Picture:
     """What a ``%kp`` line showed besides text, as the value it is shown from."""
 
     trampoline: Probed | None = None
+    mechanisms: Costs | None = None
 
 
 @dataclass(frozen=True)

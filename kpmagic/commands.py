@@ -15,10 +15,12 @@ from .declared import signature, struct
 from .errors import CellError, Place
 from .kp_words import one, options_of
 from .modules.run import ModuleRun
+from .options import natural
 from .session import SANDBOX_OPTIONS, AnyRun, session
 from .stages import STAGES, stage
 from .syntax import suggestion
 from .view.clean import clean, clean_lines
+from .view.mechanisms import Mechanisms
 from .view.table import Table
 
 
@@ -168,6 +170,24 @@ def show(words: list[str]) -> None:
     print(stage(session.find(one(names, usage)), options.get("stage", "source")))
 
 
+def mechanisms(words: list[str]) -> Mechanisms:
+    """Measure what a hit costs by each way into the kernel."""
+    from .overhead.measure import CALLS, ROUNDS
+    from .overhead.measure import mechanisms as measured
+
+    names, options = options_of(words, ("calls", "rounds", "while"))
+    symbol = one(names, "%kp mechanisms SYMBOL [--calls N] [--rounds N] [--while COMMAND]")
+    calls, rounds = _number(options, "calls", CALLS), _number(options, "rounds", ROUNDS)
+    return measured(symbol, calls=calls, rounds=rounds, command=options.get("while", ""))
+
+
+def _number(options: dict[str, str], name: str, default: int) -> int:
+    try:
+        return natural(options.get(name, default))
+    except ValueError as error:
+        raise CellError(f"--{name} {options[name]}: {error}") from None
+
+
 def dmesg(words: list[str]) -> None:
     """Print the target's kernel log."""
     if words:
@@ -225,6 +245,9 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
                shell=True, asks=True),
     Subcommand("trampoline", "trampoline NAME",
                "what a running probe has made of the kernel's code", trampoline, asks=True),
+    Subcommand("mechanisms", "mechanisms SYMBOL [--calls N] [--rounds N] [--while COMMAND]",
+               "what a hit costs: bpf, fentry, tracefs, modules", mechanisms, shell=True,
+               asks=True),
     Subcommand("dmesg", "dmesg", "the target's kernel log", dmesg, shell=True, asks=True),
     Subcommand("doctor", "doctor", "what works here, and what mends the rest", doctor, shell=True),
     Subcommand("kernels", "kernels [fetch VERSION]", "the sandbox's kernels", kernels,

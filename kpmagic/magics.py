@@ -114,12 +114,19 @@ class KpmagicMagics(Magics):
     def kp(self, line: str) -> Any:
         from .commands import run_line
         from .view.live import show_value
+        from .view.mechanisms import Mechanisms
+        from .view.picture import show_figure
         from .view.trampoline import Trampoline
 
         panel = self._panel(quiet=True)
         with _progress(panel):
             result = run_line(line)
-        return show_value(result) if isinstance(result, Trampoline) else result
+        if not isinstance(result, (Mechanisms, Trampoline)):
+            return result
+        show_value(result)
+        if isinstance(result, Mechanisms) and has_displays(self.shell):
+            show_figure(result.plot(), f"a chart of {result.symbol}")
+        return None
 
     def _probe(self, kind: Kind, line: str, cell: str | None) -> Run:
         count = self.shell.execution_count

@@ -292,6 +292,7 @@ class Program:
     A program may be attached at many places, which its ``cookie`` then tells apart.
     ``exact``: at ``address``, whatever ``symbol`` says. ``optional``: the kernel may refuse it.
     ``multi``: all such places of a program are attached at once (BPF_TRACE_KPROBE_MULTI).
+    ``fentry``: it is called by a trampoline of BPF's own, and names its function in its section.
     """
 
     program: str
@@ -303,6 +304,7 @@ class Program:
     exact: bool = False
     optional: bool = False
     multi: bool = False
+    fentry: bool = False
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,7 @@ def _program(program: Program) -> dict[str, Any]:
         "exact": program.exact,
         "optional": program.optional,
         "multi": program.multi,
+        "fentry": program.fentry,
     }
 
 

@@ -30,6 +30,7 @@ class Program(NamedTuple):
     exact: bool = False
     optional: bool = False
     multi: bool = False
+    fentry: bool = False
 
     @property
     def place(self) -> str:
@@ -41,6 +42,8 @@ class Program(NamedTuple):
     @property
     def way(self) -> str:
         """By which of the kernel's interfaces, as libbpf calls them."""
+        if self.fentry:
+            return "fentry"
         return ("kretprobe" if self.is_return else "kprobe") + ".multi" * self.multi
 
 
@@ -178,6 +181,7 @@ def _program(item: Any) -> Program:
         bool(item.get("exact")) and address is not None,
         bool(item.get("optional")),
         bool(item.get("multi")) and address is not None,
+        bool(item.get("fentry")),
     )
 
 

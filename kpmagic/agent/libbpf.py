@@ -82,6 +82,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_void_p,
         (c_void_p, c_char_p, POINTER(MultiOptions)),
     ),
+    "bpf_program__attach_trace": (c_void_p, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
@@ -224,6 +225,14 @@ class Object:
         where = os.fsencode(place.symbol) if named and place.symbol is not None else None
         attach = library().bpf_program__attach_kprobe_opts
         pointer = attach(self._program(place.program), where, ctypes.byref(options))
+        if not pointer:
+            code = ctypes.get_errno()
+            raise refused(code, "attach", f"'{place.place}'", program=place.program)
+        return Link(pointer)
+
+    def attach_trace(self, place: Program) -> Link:
+        """Have a trampoline call a program from where its section says. Raises Refused."""
+        pointer = library().bpf_program__attach_trace(self._program(place.program))
         if not pointer:
             code = ctypes.get_errno()
             raise refused(code, "attach", f"'{place.place}'", program=place.program)

@@ -15,6 +15,7 @@ from kpmagic.agent.refusal import Refused
 PROBES = "/sys/kernel/debug/kprobes/list"
 TRACED = ("/sys/kernel/tracing/enabled_functions", "/sys/kernel/debug/tracing/enabled_functions")
 FTRACE, JUMP, INT3 = "ftrace", "jump", "int3"
+FENTRY = "fentry"
 MARKS = (("[FTRACE]", FTRACE), ("[OPTIMIZED]", JUMP))
 JUMP_BYTE = b"\xe9"
 ENDBR = 4
@@ -70,7 +71,8 @@ def parse(line: str) -> Planted | None:
 def of_programs(programs: Iterable[Program]) -> list[tuple[Program, Planted]]:
     """Return those of ``programs`` that the kernel lists, each with what it says of it.
 
-    Programs that are planted together are not kprobes: the kernel lists them as traced functions.
+    Programs that are planted together, or called by a trampoline of their own, are not kprobes: the
+    kernel lists them as traced functions.
     """
     programs = list(programs)
     by_place: dict[str, Planted] = {}
@@ -78,13 +80,14 @@ def of_programs(programs: Iterable[Program]) -> list[tuple[Program, Planted]]:
     for each in planted():
         by_place.setdefault(each.place, each)
         by_address.setdefault(each.address, each)
-    traced = _traced() if any(program.multi for program in programs) else set()
+    traced = _traced() if any(each.multi or each.fentry for each in programs) else set()
     found = []
     for program in programs:
         address = program.address or 0
-        if program.multi:
+        if program.multi or program.fentry:
             if program.symbol in traced:
-                found.append((program, Planted(address, "m", program.place, FTRACE)))
+                how = FENTRY if program.fentry else FTRACE
+                found.append((program, Planted(address, "f", program.place, how)))
             continue
         # behind an endbr64, where one is (arch_adjust_kprobe_addr)
         there = by_place.get(program.place) or (
@@ -127,7 +130,7 @@ class Watch:
     def change(self) -> str | None:
         """Return what it has become since the last look, None when it is the same, or not due."""
         now = time.monotonic()
-        if now < self._next or self.mechanism in (FTRACE, None):
+        if now < self._next or self.mechanism in (FTRACE, FENTRY, None):
             return None
         self._pause = min(2 * self._pause, LONGEST_LOOK)
         self._next = now + self._pause

@@ -66,6 +66,8 @@ class Planting:
     def _plant(self, places: list[Program]) -> Link:
         if places[0].multi:
             return self._object.attach_multi(places)
+        if places[0].fentry:
+            return self._object.attach_trace(places[0])
         return self._object.attach(places[0])
 
     def _refused(self, places: list[Program], error: Refused) -> None:

@@ -301,6 +301,7 @@ class Session:
         self._alarm.leave()
         self._probes.release()
         self._mappings.close()
+        optimiser.held.release(self.number)
         self.ended = True
 
     def _remark(self, text: str) -> None:

@@ -51,7 +51,8 @@ Words a REQUEST may ``do`` (arguments → ok)
                          a program may stand at several places. May also have: "cookie" (int,
                          what the program learns of its place), "exact" (bool: at the address,
                          the symbol is only said), "optional" (bool: the kernel may refuse it),
-                         "multi" (bool: all such places of a program are attached at once)
+                         "multi" (bool: all such places of a program are attached at once),
+                         "fentry" (bool: its section says where a trampoline is to call it)
                config    {"max_rows", "pid", "cpu", "sample", "comm"}: see CONFIG
                record    size of one record in bytes, without its RING_HEADER
                buffer    size of the ring buffer in bytes (power of two, multiple of a page)

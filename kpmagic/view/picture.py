@@ -51,6 +51,12 @@ class Picture:
         self._handle.update(data, raw=True)
 
 
+def show_figure(figure: Any, text: str) -> None:
+    """Show a plotly Figure once; ``text`` for a front end that has no plotly."""
+    show: Any = ipython.display
+    show({PLOTLY: json.loads(figure.to_json()), "text/plain": text}, raw=True)
+
+
 def bundle(run: Run, kind: str | None = None) -> dict[str, Any]:
     """Return a plot as a notebook wants it; tables for a front end that has no plotly."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,9 +44,15 @@ def check(sandbox: Connection, place: Place) -> None:
 
 
 def was_before(sandbox: Connection, place: Place) -> None:
-    """What is said to have been there is there again."""
-    for each in place.before:
-        assert code(sandbox, each.address, each.size).hex() == each.code, each.place
+    """What is said to have been there is there again, when the probe has left."""
+    said = [each.code for each in place.before]
+    end = time.monotonic() + 10
+    while True:
+        now = [code(sandbox, each.address, each.size).hex() for each in place.before]
+        if now == said or time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    assert now == said
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""The ways a probe is planted to be measured, each with the same two handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from .. import build
+from ..api import prepare
+from ..connection import Connection
+from ..errors import KpmagicError, TargetError
+from ..model import Artifact, Plan, Program, Source
+from ..run import Run
+from ..session import session
+from ..syntax import probe_from_keywords
+from ..view.card import CARD
+from .workload import said
+
+EMPTY, COLUMN = "empty", "one column"
+HANDLERS = {EMPTY: ";", COLUMN: "emit(first = regs->di);"}  # the first argument, whatever it is
+BUFFER = "32M"
+ENTRY = 'SEC("kprobe")\nint kp_0(struct pt_regs *regs)\n{'
+# of a function's arguments fentry has an array; the first is where the handler looks for it
+FENTRY = """SEC("fentry/{symbol}")
+int kp_0(__u64 *args)
+{{
+	struct pt_regs *regs = (void *)args - __builtin_offsetof(struct pt_regs, di);"""
+
+
+class Way(Protocol):
+    """One way to plant one handler, again and again."""
+
+    name: str
+    handler: str
+    place: str
+    mechanism: str
+
+    def start(self) -> None:
+        """Plant it. Raises KpmagicError."""
+
+    def stop(self) -> None:
+        """Take it out; harmless when it is out."""
+
+    @property
+    def hits(self) -> int:
+        """How often it was hit when it was in last."""
+
+    @property
+    def dropped(self) -> int:
+        """How many rows were lost then; -1 when nobody knows."""
+
+
+@dataclass
+class Probed:
+    """A probe of kpmagic's."""
+
+    name: str
+    handler: str
+    run: Run
+    place: str = ""
+    mechanism: str = ""
+
+    def start(self) -> None:
+        """Plant it."""
+        self.run.start()
+
+    def stop(self) -> None:
+        """Take it out."""
+        self.run.stop()
+        self.run.wait(5.0)
+        site = self.run.plan.sites[0]
+        self.place = f"{site.symbol}+{site.offset:#x}"
+        self.mechanism = str(self.run.info.get("mechanism") or self.mechanism)
+
+    @property
+    def hits(self) -> int:
+        """The run's hits."""
+        return self.run.stats.hits
+
+    @property
+    def dropped(self) -> int:
+        """The run's dropped rows."""
+        return self.run.stats.dropped
+
+
+@dataclass
+class Event:
+    """An event of tracefs: Documentation/trace/kprobetrace.rst."""
+
+    name: str
+    handler: str
+    connection: Connection
+    symbol: str
+    place: str = ""
+    mechanism: str = "ftrace"
+    hits: int = 0
+    dropped: int = -1
+
+    def start(self) -> None:
+        """Define it and switch it on, in a trace buffer of its own."""
+        self.stop()
+        fetch = " first=%di:u64" if self.handler == COLUMN else ""
+        self.place = f"{self.symbol}+0x0"
+        said(self.connection, f"{TRACEFS} && mkdir instances/{GROUP} && "
+             f"printf '%s\\n' 'p:{GROUP}/hit {self.symbol}{fetch}' >> kprobe_events && "
+             f"echo 1 > instances/{GROUP}/events/{GROUP}/hit/enable")  # fmt: skip
+
+    def stop(self) -> None:
+        """Take the event away, also one that somebody else has left."""
+        text = said(self.connection, f"{TRACEFS}; grep -w hit kprobe_profile; "
+                    f"[ -d instances/{GROUP} ] && echo 0 > instances/{GROUP}/events/enable && "
+                    f"rmdir instances/{GROUP}; grep -q '{GROUP}/hit' kprobe_events && "
+                    f"echo -:{GROUP}/hit >> kprobe_events; true")  # fmt: skip
+        words = text.split()
+        self.hits = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+
+
+GROUP = "kpmagic_cost"
+TRACEFS = "cd /sys/kernel/tracing 2>/dev/null || cd /sys/kernel/debug/tracing"
+
+
+def ways(connection: Connection, symbol: str) -> Iterator[tuple[str, str, Way | KpmagicError]]:
+    """Yield name and handler of each way, and the way, or why there is none."""
+    for name, options in PROBES.items():
+        for handler in HANDLERS:
+            try:
+                yield name, handler, probed(connection, symbol, name, handler, options)
+            except KpmagicError as error:
+                yield name, handler, error
+    for handler in HANDLERS:
+        yield "tracefs event", handler, Event("tracefs event", handler, connection, symbol)
+
+
+PROBES: dict[str, dict[str, str]] = {
+    "bpf kprobe": {},
+    "bpf fentry": {},
+    "module, ftrace": {"backend": "kmod", "mechanism": "ftrace"},
+    "module, jump": {"backend": "kmod", "mechanism": "jump"},
+    "module, int3": {"backend": "kmod", "mechanism": "int3"},
+}
+
+
+def probed(
+    connection: Connection, symbol: str, name: str, handler: str, options: dict[str, str]
+) -> Probed:
+    """Return a probe, built. Raises KpmagicError."""
+    session.progress(f"building {name}, {handler}")
+    asked = probe_from_keywords("kprobe", symbol, HANDLERS[handler], {
+        **options, "buffer": BUFFER, "max_events": 10**12, "name": "cost",
+    })  # fmt: skip
+    run = prepare(asked, connection)
+    if name == "bpf fentry":
+        run = Run(connection, run.plan, as_fentry(run.plan, run.artifact, connection), CARD)
+        return Probed(name, handler, run)
+    return Probed(name, handler, run)
+
+
+def as_fentry(plan: Plan, artifact: Artifact, connection: Connection) -> Artifact:
+    """Return a kprobe's object as one for fentry. Raises BuildError, TargetError."""
+    symbol, source = plan.sites[0].symbol, artifact.source
+    text = source.text.replace(ENTRY, FENTRY.format(symbol=symbol))
+    if text == source.text:
+        raise TargetError("the generated program is not what fentry is made from")
+    made = Source(**{**vars(source), "files": {**source.files, source.main: text},
+                     "programs": tuple(map(_fentry, source.programs))})  # fmt: skip
+    compiler = build.compiler_of(plan, connection.facts())
+    object_ = build.compile_source(made, compiler, plan.probe)
+    return replace(artifact, source=made, object=object_)
+
+
+def _fentry(program: Program) -> Program:
+    return replace(program, fentry=True)
