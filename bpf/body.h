@@ -72,6 +72,7 @@ static __always_inline __s32 kp_step_bucket(__u64 value, bool is_signed, __s64 l
 	return 1 + (__u64)(number - low) / step;
 }
 
+#include "errno.h"
 #include "members.h"
 
 #endif

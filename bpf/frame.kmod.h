@@ -272,8 +272,8 @@ static void kp_put(unsigned long position, const void *from, size_t size)
 	memcpy(kp_ring.data, from + first, size - first);
 }
 
-/* Put a row into the ring; one that finds no room is counted. */
-void kp_submit(struct kp_hit *hit, void *record)
+/* Put a row into the ring, and say whether there was room; where there is none, it is counted. */
+bool kp_submit(struct kp_hit *hit, void *record)
 {
 	const __u64 length = KP_RECORD;
 	unsigned long flags, position;
@@ -293,6 +293,7 @@ void kp_submit(struct kp_hit *hit, void *record)
 		hit->cpu->rows++;
 	else
 		hit->cpu->dropped++;
+	return room;
 }
 
 /* A slot of a table: 1 when in use, the total, the key. */

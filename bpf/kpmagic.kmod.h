@@ -23,7 +23,8 @@ struct kp_call {
 };
 
 void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row);
-void kp_submit(struct kp_hit *hit, void *record);
+bool kp_submit(struct kp_hit *hit, void *record);
+bool kp_may_inject(struct kp_hit *hit);
 bool kp_sampled_out(struct kp_hit *hit);
 struct kp_total *kp_total(struct kp_hit *hit, struct kp_table *table, const void *key);
 

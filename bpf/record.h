@@ -36,6 +36,7 @@ struct kp_cpu {
 	__u64 dropped;
 	__u64 entries;
 	__u64 unpaired;
+	__u64 injected;
 	__u64 skip;	/* hits left to sample out */
 } __attribute__((aligned(128)));
 
@@ -54,6 +55,9 @@ struct kp_hit {
 	__u64 id;	/* tgid << 32 | tid */
 	struct kp_cpu *cpu;
 	__u32 site;	/* number of the place that was hit */
+	__u8 wanted;	/* no filter and no sampling left it out */
+	__u8 injected;	/* the function is to return `value` */
+	__u64 value;
 };
 
 /* A running total, one per CPU, of one key of an aggregation. */

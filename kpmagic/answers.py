@@ -67,6 +67,8 @@ def of_probe(probe: Probe) -> str:
         line.rstrip() for line in probe.body.strip().splitlines()]  # fmt: skip
     options = [to_plain(getattr(probe.options, name)) for name in KEPT]
     options += [to_plain(value) for name in LATER if (value := getattr(probe.options, name))]
+    if probe.options.inject:
+        options += [probe.options.times, probe.options.probability]
     return json.dumps([probe.kind, [spec.text for spec in probe.specs], body, options])
 
 

@@ -15,7 +15,8 @@ from typing import NoReturn
 from kpmagic.errors import CellError, Place
 
 AGGREGATIONS = ("count", "sum", "avg", "min", "max", "hist", "lhist")
-STATEMENTS = ("emit", *AGGREGATIONS)
+SKIP, REPLACE = INJECTIONS = ("skip_function", "set_retval")
+STATEMENTS = ("emit", *AGGREGATIONS, *INJECTIONS)
 STRINGS = ("str", "user_str")
 STACKS = ("kstack", "ustack")
 ERRNO = "errno_name"

@@ -12,6 +12,7 @@ from kpmagic.handler import Handler
 from kpmagic.model import Parameter, Plan, Site
 from kpmagic.registers import words_of
 from kpmagic.scope import in_scope, parameters, returned
+from kpmagic.sections import without_mark
 
 COOKIE = "attach-cookie"
 MULTI = "kprobe-multi"
@@ -55,7 +56,7 @@ def groups(plan: Plan) -> list[tuple[int, ...]]:
 
 def _names(plan: Plan, body: str) -> frozenset[str]:
     probe = plan.probe
-    names = scan(narrow(body), probe.body_line, probe.cell).names
+    names = scan(narrow(without_mark(body)), probe.body_line, probe.cell).names
     where = probe.options.where
     return names | scan_expression(where, probe.cell, probe.where_at).names if where else names
 

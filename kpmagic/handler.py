@@ -45,6 +45,13 @@ class Emit:
 
 
 @dataclass(frozen=True)
+class Inject(Emit):
+    """A row about a hit that gets another return value, C text of 64 bits: no row, no injection."""
+
+    value: str = "0"
+
+
+@dataclass(frozen=True)
 class Add:
     """A value to be added to an aggregation; ``value`` is None for count."""
 
@@ -64,6 +71,7 @@ class Handler:
     ``numbers`` are the sites' numbers in the plan, ``site`` is the first of them. ``where`` is C
     or ``""``. ``uses`` are the names of parameters and builtins that body or ``where`` mention.
     Handlers may share rows (the same ``Emit.row``). ``multi``: see `model.Program`.
+    ``section`` is ``pre`` or ``post`` (the probed instruction) where a body has both.
     """
 
     site: Site
@@ -72,6 +80,12 @@ class Handler:
     where: str
     uses: frozenset[str]
     multi: bool = False
+    section: Literal["", "pre", "post"] = ""
+
+    @property
+    def injects(self) -> bool:
+        """Whether it may change what a function returns."""
+        return any(isinstance(piece, Inject) for piece in self.pieces)
 
     @property
     def number(self) -> int:
@@ -94,14 +108,17 @@ class Analysis:
     """What a backend renders: the plan and the handlers of its sites.
 
     ``left_out`` are sites from a wildcard that the body does not fit: they have no handler.
+    ``posts`` are the handlers that run after the probed instruction.
     """
 
     plan: Plan
     handlers: tuple[Handler, ...]
     left_out: tuple[LeftOut, ...] = ()
+    posts: tuple[Handler, ...] = ()
 
     @property
     def emits(self) -> list[Emit]:
         """Every shape of row once, in order of its number."""
-        found = {emit.row: emit for handler in self.handlers for emit in handler.emits}
+        everything = (*self.handlers, *self.posts)
+        found = {emit.row: emit for handler in everything for emit in handler.emits}
         return [found[row] for row in sorted(found)]

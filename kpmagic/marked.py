@@ -63,8 +63,11 @@ class Marked:
     calls: tuple[Call, ...]
 
 
-def mark(plan: Plan, site: Site, body: str) -> Marked:
-    """Return the text for clang of a narrow ``body`` at one site. Raises CellError."""
+def mark(plan: Plan, site: Site, body: str, which: str = "") -> Marked:
+    """Return the text for clang of a narrow ``body`` at one site. Raises CellError.
+
+    What ``--where`` says is decided once, not again in the section called ``post``.
+    """
     probe = plan.probe
     scanned = scan(body, probe.body_line, probe.cell)
     declared = ", ".join(p.declaration for p in parameters(plan, site)) or "void"
@@ -72,7 +75,7 @@ def mark(plan: Plan, site: Site, body: str) -> Marked:
     # The walk knows kpmagic's own variables from the user's by their line, SCAFFOLD_LINES at most.
     text = f"{_PROLOGUE}static void {FUNCTION}({declared}) {{ {builtins} {{\n"
     where = None
-    if probe.options.where:
+    if probe.options.where and which != "post":
         condition = scan_expression(probe.options.where, probe.cell, probe.where_at)
         text += "if (("
         where = _section(condition, len(text))

@@ -113,6 +113,10 @@ class Options:
     backend: str = "bpf"
     maxactive: int = 0
     mechanism: str = ""
+    inject: bool = False
+    times: int = 0
+    probability: float = 1.0
+    yes_on_this_kernel: bool = False
     target: str = ""
     buffer: int = 8 << 20
     dry_run: bool = False

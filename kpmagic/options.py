@@ -91,6 +91,18 @@ def maxactive(value: object) -> int:
     return number
 
 
+def probability(value: object) -> float:
+    """Return a chance above 0 and at most 1; ``10%`` is 0.1. Raises ValueError."""
+    word = str(value)
+    try:
+        chance = float(word.removesuffix("%")) / (100 if word.endswith("%") else 1)
+    except ValueError:
+        chance = 0.0
+    if not 0 < chance <= 1:
+        raise ValueError("a chance is above 0 and at most 1: 0.1, 10%")
+    return chance
+
+
 def natural(value: object) -> int:
     """Return a whole number of at least 0. Raises ValueError."""
     text = str(value).replace("_", "")
@@ -220,6 +232,13 @@ OPTIONS: tuple[Option, ...] = (
            "N", maxactive, keyword="maxactive"),
     Option("--mechanism", "mechanism", "how the kernel is to plant it, or an error that says why "
            "not", "ftrace|jump|int3", one_of("ftrace", "jump", "int3"), keyword="mechanism"),
+    Option("--inject", "inject", "let skip_function() and set_retval() change what is returned",
+           keyword="inject"),
+    Option("--times", "times", "inject at most N times", "N", positive, keyword="times"),
+    Option("--probability", "probability", "inject with this chance, as 0.1 or 10%",
+           "P", probability, keyword="probability"),
+    Option("--yes-on-this-kernel", "yes_on_this_kernel",
+           "let a module into the kernel that this machine runs on", keyword="yes_on_this_kernel"),
     Option("--target", "target", "for this cell only", "NAME", text),
     Option("--fields", "fields", "without a body: these columns; members too; * and ? match",
            "NAMES", fields, keyword="fields"),
@@ -243,7 +262,7 @@ OPTIONS: tuple[Option, ...] = (
 
 # the options of %%kmodule: a module is in the kernel that long, and filters nothing
 OF_MODULES = frozenset(("out", "duration", "command", "background", "max_time", "target", "dry_run",
-                        "rename", "show", "quiet"))  # fmt: skip
+                        "rename", "show", "quiet", "yes_on_this_kernel"))  # fmt: skip
 # of %%bpftrace: what is probed, and when, the script says
 OF_SCRIPTS = OF_MODULES - {"rename"} | {"name"}
 OF_MODULES_ONLY = frozenset(("rename",))
@@ -266,6 +285,8 @@ CONTRADICTIONS: tuple[tuple[str, str, str], ...] = (
 # (option, what it needs, what to do)
 NEEDS: tuple[tuple[str, str, str], ...] = (
     ("follow", "command", "--follow follows the command of --while: add --while 'COMMAND'"),
+    ("times", "inject", "--times limits what --inject allows"),
+    ("probability", "inject", "--probability is about what --inject allows"),
 )
 
 

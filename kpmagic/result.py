@@ -124,6 +124,7 @@ class Result(Shown, Lived):
             is_return=self.plan.probe.kind == "kretprobe",
             missed=life.missed,
             in_flight=life.in_flight,
+            injects=self.options.inject,
         )
 
     @property

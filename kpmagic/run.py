@@ -17,7 +17,7 @@ from .connection import Listener
 from .control import START_PATIENCE, Asked, Controlled
 from .errors import TargetError, TargetLost
 from .life import Life
-from .model import Artifact, Plan, Program
+from .model import Artifact, Options, Plan, Program
 from .recording import Recording, Rows
 from .refusals import VerifierRefusal
 from .result import Result, left_out
@@ -26,6 +26,7 @@ from .spool import Spool
 from .stack_names import LookUp, no_name
 from .userland.memory import Memory
 
+CERTAIN = (1 << 32) - 1  # bpf/inject.kmod.h: chance
 PROBE_PATIENCE = 0.5  # s for each that is planted, on a busy machine
 
 
@@ -237,9 +238,14 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "aggregates": [each.map for each in source.aggregates],
         "mappings": "ustack" in source.kinds,
         "module": source.module or None,
+        "injection": _injection(chosen) if chosen.inject else None,
         "key_sizes": [each.key_size for each in source.aggregates],
         "mechanism": chosen.mechanism or None,
     }
+
+
+def _injection(chosen: Options) -> dict[str, int]:
+    return {"times": chosen.times, "chance": round(chosen.probability * CERTAIN)}
 
 
 def _program(program: Program) -> dict[str, Any]:

@@ -15,6 +15,7 @@ class Stats(Mapping[str, int | None]):
 
     A return probe adds ``entries == hits + unpaired + in_flight``. ``missed`` is the kernel's own
     count of hits that never reached the handler. What this kernel cannot tell is None.
+    ``injected`` (with --inject) is how many of the hits got another return value.
     Also a mapping: ``stats["hits"]``, ``dict(stats)``.
     """
 
@@ -27,6 +28,7 @@ class Stats(Mapping[str, int | None]):
     entries: int | None = None
     unpaired: int | None = None
     in_flight: int | None = None
+    injected: int | None = None
     is_return: bool = False
 
     @property
@@ -39,7 +41,9 @@ class Stats(Mapping[str, int | None]):
 
     def __iter__(self) -> Iterator[str]:
         names = [field.name for field in fields(self) if field.name != "is_return"]
-        return iter(name for name in names if self.is_return or name not in OF_RETURNS)
+        injects = self.injected is not None
+        return iter(name for name in names if (self.is_return or name not in OF_RETURNS)
+                    and (injects or name != "injected"))  # fmt: skip
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -59,6 +63,7 @@ def account(
     is_return: bool = False,
     missed: int | None = None,
     in_flight: int | None = None,
+    injects: bool = False,
 ) -> Stats:
     """Return the Stats for the kernel's ``counters`` and the ``rows`` that arrived.
 
@@ -79,5 +84,6 @@ def account(
         entries=counters.get("entries", 0) + ahead if is_return else None,
         unpaired=counters.get("unpaired", 0) if is_return else None,
         in_flight=in_flight if is_return else None,
+        injected=counters.get("injected", 0) if injects else None,
         is_return=is_return,
     )

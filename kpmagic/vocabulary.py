@@ -32,6 +32,10 @@ WORDS = (
     Word("user_str", "user_str(p)", "the text at an address of the process, up to its NUL"),
     Word("kstack", "kstack()", "the kernel's call stack, functions by name, innermost first"),
     Word("ustack", "ustack()", "the process's call stack, innermost first"),
+    Word("skip_function", "skip_function(v, a = expr, …)", "with --inject: the function is not "
+         "run, its caller gets v; a row with a column injected and those named"),
+    Word("set_retval", "set_retval(v, a = expr, …)", "with --inject, at a return: the caller gets "
+         "v; a row likewise"),
     Word("errno_name", "errno_name(v)", "a negative error number by its name: -2 is ENOENT"),
 )  # fmt: skip
 BY_NAME = {word.name: word for word in WORDS}

@@ -65,6 +65,7 @@ class Start(NamedTuple):
     module: str = ""
     key_sizes: tuple[int, ...] = ()
     mechanism: str = ""
+    injection: dict[str, int] | None = None
     mappings: bool = False
 
     @property
@@ -122,6 +123,7 @@ def start(message: dict[str, Any], blob: bytes) -> Start:
         module=text(message, "module", needed=False) or "",
         key_sizes=_sizes(message, "key_sizes"),
         mechanism=text(message, "mechanism", needed=False) or "",
+        injection=_injection(message.get("injection")),
         mappings=bool(message.get("mappings")),
     )
     _check(asked)
@@ -183,6 +185,15 @@ def _program(item: Any) -> Program:
         bool(item.get("multi")) and address is not None,
         bool(item.get("fentry")),
     )
+
+
+def _injection(asked: Any) -> dict[str, int] | None:
+    if asked is None:
+        return None
+    if not isinstance(asked, dict):
+        raise Refused("request", "'injection' must be an object")
+    chance = number(asked, "chance", 1, (1 << 32) - 1, (1 << 32) - 1)
+    return {"times": number(asked, "times", 0, U64, 0), "chance": chance}
 
 
 def _config(config: Any) -> dict[str, Any]:

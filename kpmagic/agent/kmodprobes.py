@@ -68,6 +68,8 @@ class ModuleProbes:
             if each.exact or not each.symbol:
                 exact[each.cookie] = each.address or 0  # its offset is in it
         parameters = f"buffer={self._asked.buffer}"
+        for name, value in (self._asked.injection or {}).items():
+            parameters += f" {name}={value}"
         if any(exact):
             parameters += " addresses=" + ",".join(map(str, exact))
         sweep.note_module(self._name)

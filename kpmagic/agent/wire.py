@@ -67,6 +67,7 @@ Words a REQUEST may ``do`` (arguments → ok)
                module    null, or the name built into the blob, which then is a kernel module
                          that plants the programs itself (bpf/frame.kmod.h); the agent gives it
                          another of the same length
+               injection null, or {"times", "chance"}: parameters of a module that injects
                key_sizes with a module: bytes of a key of each of "aggregates"
                mechanism null, or how they must be planted: "ftrace", "jump", "int3". For a jump
                          the answer waits for the kernel's optimiser; the switch of that is moved
@@ -153,7 +154,7 @@ CONFIG = struct.Struct("<QQIIiI16s")
 # struct kp_cpu of bpf/record.h, one per possible CPU, in the object's section (and map)
 # ".data.kp" after struct kp_gate {u64 open; u64 rows} padded to GATE_SIZE; each is padded to
 # CPU_SIZE bytes so that CPUs do not share cache lines
-COUNTERS = ("hits", "rows", "filtered", "sampled", "dropped", "entries", "unpaired")
+COUNTERS = ("hits", "rows", "filtered", "sampled", "dropped", "entries", "unpaired", "injected")
 GATE = struct.Struct("<QQ")
 GATE_SIZE = 128
 CPU_SIZE = 128

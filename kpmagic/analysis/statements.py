@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kpmagic.aggregations import Aggregations
 from kpmagic.analysis.column import Expressions
 from kpmagic.analysis.diagnosis import Diagnosis
-from kpmagic.body import Argument, Call, widen
+from kpmagic.analysis.injection import check_place, value_of
+from kpmagic.body import INJECTIONS, Argument, Call, widen
 from kpmagic.errors import CellError
-from kpmagic.handler import Add, Column, Emit, Piece
+from kpmagic.handler import Add, Column, Emit, Inject, Piece
 from kpmagic.layout import c_name
-from kpmagic.model import LeftOut
+from kpmagic.model import CType, LeftOut
 from kpmagic.names import column_name, member_name
 from kpmagic.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope
 
 MAX_COLUMNS = 128
+# which section of a body with two wrote a row
+HANDLER = CType("enum", 1, False, "handler", enumerators={0: "pre", 1: "post"})
 DEPTH = 2  # structs in structs that become columns when nothing else is said
 
 
@@ -27,12 +31,18 @@ class Statements:
     """
 
     def __init__(
-        self, expressions: Expressions, diagnosis: Diagnosis, rows: int, aggregations: Aggregations
+        self,
+        expressions: Expressions,
+        diagnosis: Diagnosis,
+        rows: int,
+        aggregations: Aggregations,
+        section: str = "",
     ) -> None:
         self._expressions = expressions
         self._diagnosis = diagnosis
         self._rows = rows
         self._aggregations = aggregations
+        self._section = section
         self.left_out: list[LeftOut] = []
 
     def pieces(self, seen: dict[int, list[dict[str, Any]]]) -> list[Piece]:
@@ -53,13 +63,33 @@ class Statements:
         lines = self._expressions.marked.body.body.text.count("\n", call.start, call.end)
         pairs = list(zip(call.arguments, found, strict=True))
         if call.word == "emit":
-            emit = Emit(self._rows, tuple(self._columns(call, pairs)), lines)
+            emit = Emit(self._rows, tuple(self._columns(call, pairs, self._own())), lines)
             self._rows += 1
             return emit
+        if call.word in INJECTIONS:
+            return self._inject(call, pairs, lines)
         return self._add(call, pairs, lines)
 
-    def _columns(self, call: Call, pairs: list[tuple[Argument, dict[str, Any]]]) -> list[Column]:
-        columns: list[Column] = []
+    def _own(self) -> list[Column]:
+        """Return the column that says which section of the body wrote a row, if it has two."""
+        number = str(int(self._section == "post"))
+        return [Column(HANDLER.name, HANDLER, "value", number)] if self._section else []
+
+    def _inject(
+        self, call: Call, pairs: list[tuple[Argument, dict[str, Any]]], lines: int
+    ) -> Inject:
+        plan, site = self._expressions.plan, self._expressions.site
+        check_place(plan, site, call, self._section, self._diagnosis)
+        value = value_of(site, call, pairs, self._expressions, self._diagnosis)
+        first = [*self._own(), replace(value, code="kp_hit->value")]
+        columns = self._columns(call, pairs[1:], first)
+        self._rows += 1
+        return Inject(self._rows - 1, tuple(columns), lines, value.code)
+
+    def _columns(
+        self, call: Call, pairs: list[tuple[Argument, dict[str, Any]]], first: list[Column]
+    ) -> list[Column]:
+        columns = list(first)
         plan, site = self._expressions.plan, self._expressions.site
         fixed = set(SAME_AS_FIXED) & in_scope(plan, site).keys()
         wild = [each.wild for each in site.chosen] if plan.probe.options.fields else []

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kpmagic import layout
-from kpmagic.handler import Add, Column, Emit, Piece
+from kpmagic.handler import Add, Column, Emit, Inject, Piece
 from kpmagic.model import Aggregate
 
 _READERS = {
@@ -20,7 +20,10 @@ def render(piece: Piece) -> str:
     """Return a piece of a body as C, on as many lines as it took in the cell."""
     if isinstance(piece, str):
         return piece
-    parts = _emit(piece) if isinstance(piece, Emit) else _add(piece)
+    if isinstance(piece, Inject):
+        parts = _inject(piece)
+    else:
+        parts = _emit(piece) if isinstance(piece, Emit) else _add(piece)
     return "({ " + " ".join(parts) + " })" + "\n" * piece.lines
 
 
@@ -31,6 +34,16 @@ def _emit(emit: Emit) -> Iterator[str]:
     for column in emit.columns:
         yield _store(column, f"kp_r->{layout.c_name(column.name)}")
     yield "kp_submit(kp_hit, kp_r); }"
+
+
+def _inject(inject: Inject) -> Iterator[str]:
+    yield f"kp_hit->value = (__u64)({inject.value.replace(chr(10), ' ')});"
+    yield f"struct kp_row_{inject.row} *kp_r = kp_may_inject(kp_hit) ?"
+    yield f"kp_reserve(kp_hit, kp_ts, {inject.row}) : 0;"
+    yield "if (kp_r) {"
+    for column in inject.columns:
+        yield _store(column, f"kp_r->{layout.c_name(column.name)}")
+    yield "kp_hit->injected = kp_submit(kp_hit, kp_r); }"
 
 
 def _store(column: Column, place: str) -> str:

@@ -37,7 +37,8 @@ def layouts_of(analysis: Analysis) -> tuple[Layout, ...]:
 
 def aggregates_of(analysis: Analysis) -> tuple[Aggregate, ...]:
     """Return every aggregation once."""
-    found = {add.aggregate.map: add.aggregate for h in analysis.handlers for add in h.adds}
+    found = {add.aggregate.map: add.aggregate for h in (*analysis.handlers, *analysis.posts)
+             for add in h.adds}  # fmt: skip
     return tuple(found.values())
 
 
@@ -95,18 +96,31 @@ def function(plan: Plan, handler: Handler, file: str) -> Iterator[str]:
     """Yield the function of a body, ``kp_body_N``, and the way back to the generated ``file``."""
     call = ", const struct kp_call *kp_call" if plan.probe.kind == "kretprobe" else ""
     yield (
-        f"static __always_inline void kp_body_{handler.number}("
+        f"static __always_inline void {name(handler)}("
         f"struct kp_hit *kp_hit, struct pt_regs *kp_regs{call})\n{{"
     )
     yield from _arguments(plan, handler)
     yield from _locals(plan, handler)
-    if handler.where:
-        yield f'#line 1 "{CELL}"'
-        yield f"\tif (!({handler.where})) {{ kp_hit->cpu->filtered++; return; }}"
-    yield "\tif (kp_sampled_out(kp_hit)) return;\n{"
+    if handler.section != "post":
+        yield from _filters(handler)
+    yield "{"
     yield f'#line {plan.probe.body_line} "{CELL}"'
     yield "".join(calls.render(piece) for piece in handler.pieces)
     yield f';}}\n#line 1 "{file}"\n}}\n'
+
+
+def name(handler: Handler, what: str = "body") -> str:
+    """Return the name of a handler's function: ``kp_body_0``, ``kp_body_post_0``."""
+    return f"kp_{what}_{'post_' if handler.section == 'post' else ''}{handler.number}"
+
+
+def _filters(handler: Handler) -> Iterator[str]:
+    if handler.where:
+        yield f'#line 1 "{CELL}"'
+        yield f"\tif (!({handler.where})) {{ kp_hit->cpu->filtered++; return; }}"
+    yield "\tif (kp_sampled_out(kp_hit)) return;"
+    if handler.section:
+        yield "\tkp_hit->wanted = 1;"
 
 
 def _arguments(plan: Plan, handler: Handler) -> Iterator[str]:

@@ -19,7 +19,7 @@ from kpmagic.model import Aggregate, Layout, Plan, Program, Site, Source
 MAIN, BODY = "handlers.c", "body.c"
 # the agent gives each module that it loads a name of the same length
 NAME = "kpmagic_00000000"
-OWN_HEADERS = ("kpmagic.kmod.h", "frame.kmod.h", "record.h", "body.h", "members.h")
+OWN_HEADERS = ("kpmagic.kmod.h", "frame.kmod.h", "record.h", "body.h", "errno.h", "members.h")
 MAXACTIVE = 1024  # calls of a return probe that may be inside at once
 
 MAKEFILE = """\
@@ -60,7 +60,8 @@ class Kmod:
             BODY: widen("\n".join([*defines, *_body(analysis, layouts, aggregates)])),
             "Makefile": MAKEFILE.format(name=NAME, types=self._types, quiet=QUIET),
         }
-        files |= {name: (self._headers / name).read_text() for name in OWN_HEADERS}
+        own = OWN_HEADERS + ("inject.kmod.h",) * _injects(analysis)
+        files |= {name: (self._headers / name).read_text() for name in own}
         programs = tuple(_programs(analysis, is_return))
         return Source(files, MAIN, layouts, size, aggregates, programs,
                       "kp_calls" if is_return else "", analysis.left_out, NAME)  # fmt: skip
@@ -112,7 +113,7 @@ def _body(
         yield from _table(table)
     if any(handlers.asks_name(handler) for handler in analysis.handlers):
         yield from handlers.names(plan)
-    for handler in analysis.handlers:
+    for handler in (*analysis.handlers, *analysis.posts):
         yield from handlers.function(plan, handler, BODY)
         yield from _exported(plan, handler)
 
@@ -128,8 +129,8 @@ def _exported(plan: Plan, handler: Handler) -> Iterator[str]:
     """What handlers.c calls."""
     number = handler.number
     if plan.probe.kind != "kretprobe":
-        yield f"void kp_run_{number}(struct kp_hit *hit, struct pt_regs *regs)"
-        yield f"{{\n\tkp_body_{number}(hit, regs);\n}}\n"
+        yield f"void {handlers.name(handler, 'run')}(struct kp_hit *hit, struct pt_regs *regs)"
+        yield f"{{\n\t{handlers.name(handler)}(hit, regs);\n}}\n"
         return
     signature = "struct kp_hit *hit, struct pt_regs *regs, const struct kp_call *call"
     yield f"void kp_run_{number}({signature})\n{{\n\tkp_body_{number}(hit, regs, call);\n}}\n"
@@ -143,7 +144,8 @@ def _handlers(
     analysis: Analysis, aggregates: tuple[Aggregate, ...], is_return: bool
 ) -> Iterator[str]:
     yield "\n#include <linux/kprobes.h>\n#include <linux/module.h>\n"
-    yield '#include "kpmagic.kmod.h"\n#include "frame.kmod.h"\n'
+    yield '#include "kpmagic.kmod.h"\n#include "frame.kmod.h"'
+    yield '#include "inject.kmod.h"\n' if _injects(analysis) else ""
     for table in aggregates:
         yield f"extern struct kp_table {table.map};"
     tables = "".join(f"&{table.map}, " for table in aggregates)
@@ -152,8 +154,17 @@ def _handlers(
     yield from _life(analysis, "kretprobe" if is_return else "kprobe")
 
 
+def _injects(analysis: Analysis) -> bool:
+    return any(handler.injects for handler in analysis.handlers)
+
+
 def _entries(analysis: Analysis) -> Iterator[str]:
     yield "static struct kprobe kp_probes[KP_SITES];\n"
+    only_int3 = analysis.plan.probe.options.mechanism == "int3" or _injects(analysis)
+    if analysis.posts:
+        yield _AFTER
+    elif only_int3:
+        yield _NOTHING
     for handler in analysis.handlers:
         number = handler.number
         yield f"void kp_run_{number}(struct kp_hit *hit, struct pt_regs *regs); /* body.c */\n"
@@ -163,25 +174,45 @@ def _entries(analysis: Analysis) -> Iterator[str]:
 	struct kp_hit hit = {{ .site = p - kp_probes }};
 
 	if (kp_watching(&hit) && kp_begin(&hit))
-		kp_run_{number}(&hit, regs);
-	return 0;
-}}
-"""
-    post = ""
-    if analysis.plan.probe.options.mechanism == "int3":
-        post = ", .post_handler = kp_nothing"
-        yield _NOTHING
+		kp_run_{number}(&hit, regs);"""
+        if handler.section:
+            yield "\tkp_after[kp_this_cpu() & (KP_CPUS - 1)] = hit.wanted;"
+        yield f"\treturn {'kp_skip(&hit, regs)' if handler.injects else '0'};\n}}\n"
+    for handler in analysis.posts:
+        yield _POST.format(number=handler.number)
+    posts = {number: f"kp_post_{post.number}" for post in analysis.posts for number in post.numbers}
     yield "static struct kprobe kp_probes[KP_SITES] = {"
     for number, site, handler in _sites(analysis):
-        yield f"\t[{number}] = {{ {_place(site)}.pre_handler = kp_pre_{handler.number}{post} }},"
+        post = posts.get(number) or ("kp_nothing" if only_int3 else "")
+        after = f", .post_handler = {post}" if post else ""
+        yield f"\t[{number}] = {{ {_place(site)}.pre_handler = kp_pre_{handler.number}{after} }},"
     yield "};\n"
 
 
+_AFTER = """\
+/* what the handler before the probed instruction has decided for the one after it */
+static bool kp_after[KP_CPUS];
+"""
+
+# Documentation/trace/kprobes.rst, 'Kprobes Features and Limitations': changing execution paths
 _NOTHING = """\
-/* no probe with a post-handler is made a jump: this keeps it an int3 */
+/* no probe with a post-handler is made a jump, from which no handler can change the way */
 static void kp_nothing(struct kprobe *p, struct pt_regs *regs, unsigned long flags)
 {
 }
+"""
+
+_POST = """\
+void kp_run_post_{number}(struct kp_hit *hit, struct pt_regs *regs); /* body.c */
+
+/* after the probed instruction */
+static void kp_post_{number}(struct kprobe *p, struct pt_regs *regs, unsigned long flags)
+{{
+	struct kp_hit hit = {{ .site = p - kp_probes }};
+
+	if (kp_watching(&hit) && kp_after[kp_this_cpu() & (KP_CPUS - 1)])
+		kp_run_post_{number}(&hit, regs);
+}}
 """
 
 
@@ -193,7 +224,8 @@ def _returns(analysis: Analysis) -> Iterator[str]:
         call = "struct kp_hit *hit, struct pt_regs *regs, const struct kp_call *call"
         yield f"void kp_run_{number}({call}); /* body.c */"
         yield f"void kp_keep_{number}(struct kp_call *call, struct pt_regs *regs);\n"
-        yield _RETURN_HANDLERS.format(number=number)
+        replaced = "\tkp_replace(&hit, regs);\n" if handler.injects else ""
+        yield _RETURN_HANDLERS.format(number=number, replaced=replaced)
     yield "static struct kretprobe kp_probes[KP_SITES] = {"
     for number, site, handler in _sites(analysis):
         place = _place(site, "kp.")
@@ -241,7 +273,7 @@ static int kp_return_{number}(struct kretprobe_instance *ri, struct pt_regs *reg
 
 	if (call->ts && kp_watching(&hit) && kp_begin(&hit))
 		kp_run_{number}(&hit, regs, call);
-	return 0;
+{replaced}	return 0;
 }}
 """
 

@@ -19,7 +19,7 @@ from kpmagic.errors import BuildError, MissingDependency
 OLDEST = 14
 NEWEST = 19  # the newest whose AST the bindings we depend on know
 
-PRECOMPILED = ("kpmagic.bpf.h", "record.h", "body.h", "members.h")
+PRECOMPILED = ("kpmagic.bpf.h", "record.h", "body.h", "errno.h", "members.h")
 
 FLAGS = (
     "-target",

@@ -167,7 +167,7 @@ def sum_text(stats: Stats) -> str:
     if stats.is_return:
         text += (f"; entries {_known(stats.entries)} = hits {stats.hits} + unpaired "
                  f"{_known(stats.unpaired)} + in flight {_known(stats.in_flight)}")  # fmt: skip
-    return text
+    return text if stats.injected is None else f"{text}; injected {stats.injected}"
 
 
 def _known(number: int | None) -> str:

@@ -16,6 +16,9 @@ from kpmagic.model import Source
 HERE = Path(__file__).parent
 CELLS = {
     "kmod-entry.c": ("kprobe", "vfs_read", "emit(count);"),
+    "kmod-skip.c": ("kprobe", "vfs_read --inject --times 3 --where 'count > 1'",
+                    "skip_function(-EIO, count);\n---post---\nemit(pid);"),
+    "kmod-replace.c": ("kretprobe", "vfs_read --inject", "if (retval == 3)\n\tset_retval(-5);"),
     "kmod-return.c": ("kretprobe", "vfs_read --maxactive 60", "hist(latency, by = comm);"),
 }
 
@@ -38,5 +41,6 @@ def test_the_module_of_a_cell(name: str, tiny: TinyKernel, request: pytest.Fixtu
 def test_every_file_of_it_is_there(tiny: TinyKernel) -> None:
     source = render(tiny, "kmod-entry.c")
     assert set(source.files) == {"handlers.c", "body.c", "Makefile", "kpmagic.kmod.h",
-                                 "frame.kmod.h", "record.h", "body.h", "members.h"}  # fmt: skip
+                                 "frame.kmod.h", "record.h", "body.h", "errno.h",
+                                 "members.h"}  # fmt: skip
     assert f"obj-m := {source.module}.o" in source.files["Makefile"]

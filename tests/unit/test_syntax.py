@@ -39,6 +39,8 @@ GOOD = {
     "sample": ("1/7", 7),
     "maxactive": ("60", 60),
     "mechanism": ("jump", "jump"),
+    "times": ("3", 3),
+    "probability": ("10%", 0.1),
     "defines": ("N=5", (("N", "5"),)),
     "backend": ("bpf", "bpf"),
     "target": ("sandbox", "sandbox"),
@@ -74,7 +76,8 @@ def test_each_option_in_each_spelling(option) -> None:
     line = "vfs_read"
     body = None if option.field == "fields" else "x"
     needs = [other for one, other, _ in NEEDS if one == option.field]
-    line += "".join(f" --while {GOOD[other][0]}" for other in needs)
+    line += "".join(" --inject" if other == "inject" else f" --while {GOOD[other][0]}"
+                    for other in needs)  # fmt: skip
     for flag in filter(None, (option.flag, option.short)):
         if option.parse is None:
             probe = parse_probe("kprobe", f"{line} {flag}", "x")
