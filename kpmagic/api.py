@@ -10,7 +10,7 @@ from . import answers, build, cache
 from .aiming import aim
 from .answers import Answer, failure_of, of_module, of_probe
 from .connection import Connection
-from .errors import CellError, KpmagicError
+from .errors import CellError, KpmagicError, NotPermitted
 from .gathering import facts_for, function_names
 from .model import Artifact, Kind, Module, Options, Plan, Probe
 from .modules.run import ModuleRun
@@ -21,7 +21,7 @@ from .peers.script import Script, script_from_keywords
 from .resolve import resolve
 from .run import Run
 from .saving import record_dry_run
-from .session import recorder, session
+from .session import SANDBOX, recorder, session
 from .syntax import probe_from_keywords
 from .userland.images import Images
 from .userland.memory import Memory
@@ -118,6 +118,8 @@ def prepare(asked: Probe, connection: Connection) -> Run:
     if prepared is not None:
         return Run(connection, *prepared, CARD)
     _check_backend(asked)
+    if asked.options.backend == "kmod":
+        _check_whose_kernel(asked.options, connection)
     known = connection.facts(session.progress)
     facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
@@ -138,6 +140,16 @@ def _check_backend(asked: Probe) -> None:
     if chosen.maxactive and (chosen.backend != "kmod" or asked.kind != "kretprobe"):
         raise CellError("--maxactive is for return probes that are a module",
                         hint="%%kretprobe … --backend kmod --maxactive N")  # fmt: skip
+
+
+def _check_whose_kernel(chosen: Options, connection: Connection) -> None:
+    """Refuse a module where nobody has said that its faults may be this kernel's end."""
+    if connection.name != SANDBOX and not chosen.yes_on_this_kernel:
+        raise NotPermitted(
+            f"a module would go into the kernel that {connection.name} runs on, and a mistake in "
+            "it ends that machine",
+            hint="%kp target sandbox, or spell it out: --yes-on-this-kernel",
+        )
 
 
 def _as_module(plan: Plan, facts: KernelFacts, connection: Connection) -> Artifact:
@@ -195,6 +207,7 @@ def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
         run.build_warnings = list(past.warnings)
         return run
     connection.require_kernel()
+    _check_whose_kernel(asked.options, connection)
     if asked.options.rename:
         facts = connection.facts(session.progress)
         asked = rename(asked, facts.symbols.__contains__)

@@ -46,6 +46,12 @@ class Kbuild:
     version: str
 
     @property
+    def readable(self) -> list[Path]:
+        """Folders that Kbuild needs besides the system's: that of the headers and their like."""
+        installed = any(self.folder.is_relative_to(each) for each in READABLE)
+        return [] if installed else [self.folder.parents[2]]
+
+    @property
     def settings(self) -> list[str]:
         """Make's variables: the compiler, and what of the configuration it cannot do."""
         major = int(self.version.partition(".")[0] or 0)
@@ -147,7 +153,7 @@ def _make(kbuild: Kbuild, work: Path, readable: list[Path]) -> tuple[int, str]:
     make = shutil.which("make", path=PATH) or "make"
     command = [
         sys.executable, "-I", "-m", "kpmagic.compiler.kbuild_worker",
-        str(work), *READABLE, *map(str, [kbuild.folder.parents[2], *readable]), "--",
+        str(work), *READABLE, *map(str, [*kbuild.readable, *readable]), "--",
         make, "-s", "-j2", "-C", str(kbuild.folder), f"M={work}", *kbuild.settings, "modules",
     ]  # fmt: skip
     process = subprocess.Popen(

@@ -21,12 +21,13 @@ from ..compiler import kbuild
 from ..compiler.client import Compiler
 from ..compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
 from ..compiler.toolchain import bpf_directory
-from ..errors import BuildError, Place, TargetError
+from ..errors import BuildError, MissingDependency, Place, TargetError
 from ..model import Artifact, Module, Plan, Source
 
 if TYPE_CHECKING:
     from ..targets.base import Progress, Target
 
+LOCAL = "local"
 MARK = 32  # bytes: a kept module's own SHA-256 comes first
 WARNING_FLAG = re.compile(r" \[-W[^\]]*\]$")
 
@@ -43,6 +44,8 @@ def headers_of(target: Target, release: str, progress: Progress) -> Path:
     from ..targets import kernel_headers
     from ..targets.kernels import Kernel
 
+    if target.name == LOCAL:
+        return _own_headers(release)
     kernel = getattr(target, "kernel", None)
     if not isinstance(kernel, Kernel):
         raise TargetError(
@@ -50,6 +53,15 @@ def headers_of(target: Target, release: str, progress: Progress) -> Path:
             hint="modules can be built for the sandbox: %kp target sandbox",
         )
     return kernel_headers.find(kernel, progress)
+
+
+def _own_headers(release: str) -> Path:
+    """Return the build folder of the kernel that this machine runs on."""
+    folder = Path("/lib/modules", release, "build")
+    if not (folder / "Makefile").exists():
+        raise MissingDependency(f"the headers of {release} are not installed: no {folder}",
+                                hint=f"sudo apt-get install linux-headers-{release}")  # fmt: skip
+    return folder.resolve()
 
 
 def makefile(name: str) -> str:
