@@ -5,19 +5,35 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
+
+from kpmagic.agent.arguments import Program
+from kpmagic.agent.mechanism import traced
 
 KEY = struct.Struct("<IIQ")  # struct kp_call_key of bpf/kpmagic.bpf.h: tid, site, stack pointer
 PROBES = "/sys/kernel/debug/kprobes/list"
 ASLEEP = b"SDTtI"
+FEW = 64  # functions that others trace besides
 
 
-def count_in_flight(keys: bytes, symbols: Iterable[str]) -> int:
-    """Return how many of the calls are still inside one of ``symbols``; the rest were missed.
+def names_in_stacks(programs: Sequence[Program]) -> set[bytes]:
+    """Return what the kernel may call the probed functions, while they are probed.
+
+    Of a function with several names it prints one, in stacks as in its lists of what is probed.
+    """
+    names = {os.fsencode(each.symbol) for each in programs if each.symbol} | _probed_names()
+    if any(each.multi for each in programs):
+        others = traced()
+        if len(others) <= len(names) + FEW:  # more: somebody traces half the kernel
+            names |= {os.fsencode(name) for name in others}
+    return names
+
+
+def count_in_flight(keys: bytes, names: Collection[bytes]) -> int:
+    """Return how many of the calls are still inside one of ``names``; the rest were missed.
 
     A running task is taken to be inside: its stack cannot be looked at.
     """
-    names = {os.fsencode(name) for name in symbols} | _probed_names()
     inside: dict[int, bool] = {}
     count = 0
     for tid, _, _ in KEY.iter_unpack(keys):
@@ -28,7 +44,6 @@ def count_in_flight(keys: bytes, symbols: Iterable[str]) -> int:
 
 
 def _probed_names() -> set[bytes]:
-    """Names as the kernel prints them: an alias may be shown by another of its names."""
     try:
         with open(PROBES, "rb") as file:
             return {line.split()[2].partition(b"+")[0] for line in file}
@@ -36,7 +51,7 @@ def _probed_names() -> set[bytes]:
         return set()
 
 
-def _is_inside(tid: int, names: set[bytes]) -> bool:
+def _is_inside(tid: int, names: Collection[bytes]) -> bool:
     try:
         with open(f"/proc/{tid}/stat", "rb", buffering=0) as file:
             state = file.read(512).rpartition(b") ")[2][:1]

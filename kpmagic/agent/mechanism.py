@@ -80,12 +80,12 @@ def of_programs(programs: Iterable[Program]) -> list[tuple[Program, Planted]]:
     for each in planted():
         by_place.setdefault(each.place, each)
         by_address.setdefault(each.address, each)
-    traced = _traced() if any(each.multi or each.fentry for each in programs) else set()
+    by_ftrace = traced() if any(each.multi or each.fentry for each in programs) else set()
     found = []
     for program in programs:
         address = program.address or 0
         if program.multi or program.fentry:
-            if program.symbol in traced:
+            if program.symbol in by_ftrace:
                 how = FENTRY if program.fentry else FTRACE
                 found.append((program, Planted(address, "f", program.place, how)))
             continue
@@ -98,7 +98,7 @@ def of_programs(programs: Iterable[Program]) -> list[tuple[Program, Planted]]:
     return found
 
 
-def _traced() -> set[str]:
+def traced() -> set[str]:
     """Return the functions that ftrace calls somebody from."""
     for path in TRACED:
         with contextlib.suppress(OSError), open(path, encoding="ascii", errors="replace") as file:

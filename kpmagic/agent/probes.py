@@ -12,7 +12,7 @@ from kpmagic.agent.arguments import Start
 from kpmagic.agent.departure import Departure
 from kpmagic.agent.gate import Gate, gate_size
 from kpmagic.agent.hello import possible_cpus
-from kpmagic.agent.leftovers import count_in_flight
+from kpmagic.agent.leftovers import count_in_flight, names_in_stacks
 from kpmagic.agent.libbpf import SENTENCE, WALK, Link, Map, Object
 from kpmagic.agent.maps import read_aggregates, read_keys
 from kpmagic.agent.missed import Missed, count_missed
@@ -34,6 +34,7 @@ class Probes:
         self._links: list[Link] = []
         self._departure: Departure | None = None
         self._missed_before: Missed | None = None
+        self._names: set[bytes] = set()
         self._object = self._loaded(cgroup)
         try:
             self.gate = Gate(self._object.map(GATE_MAP).fd, self._cpus)
@@ -84,6 +85,8 @@ class Probes:
             planted.plant(together)
         planted.check()
         self._missed_before = self._missed_so_far()
+        if self._asked.entries:  # now, for at the end there is no time for it
+            self._names = names_in_stacks(self._asked.programs)
         ways = sorted({each.way for each in self._asked.programs})
         return {"attached": planted.attached, "left_out": planted.left_out, "ways": ways}
 
@@ -109,8 +112,7 @@ class Probes:
             return 0, 0
         source = self._object.map(self._asked.entries)
         keys = read_keys(source)
-        symbols = [program.symbol for program in self._asked.programs if program.symbol]
-        in_flight = count_in_flight(keys, symbols)
+        in_flight = count_in_flight(keys, self._names)
         return in_flight, len(keys) // source.key_size - in_flight
 
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:

@@ -138,7 +138,7 @@ def test_stats_are_attributes_and_a_mapping() -> None:
 
 def test_no_hit_says_why_that_may_be() -> None:
     text = str(finished(rows=0, follow=True, command="ls"))
-    assert "no hit: it was not called while it was probed, by nobody" in text
+    assert "no hit: it was not called while probed, by nobody" in text
     assert "inlined" in text
 
 
