@@ -11,7 +11,8 @@
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
 # make docs     build the documentation as a static site in build/docs, all its links checked
-# make bench    measure, in the sandbox: a table of figures with their spread
+# make bench    measure side by side with bpftrace, BCC and libbpf C: a page of ratios in build/bench
+# make bench-quick  what decides most of it, in under five minutes; fails when a ratio falls short
 # make bench-classroom  ten sandboxes at once: time and memory of each
 # make binder   Binder's environment in a plain directory, and the first lesson in it (as root)
 # make clean    remove what was built here
@@ -25,7 +26,7 @@ AT_ONCE ?= 2
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak check lock bench \
+.PHONY: help setup docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak check lock bench bench-quick \
   bench-classroom binder clean record-lessons
 .DEFAULT_GOAL := help
 
@@ -97,11 +98,10 @@ docs: setup
 	$(PY) -m sphinx -q -W --keep-going -b dirhtml docs build/docs
 	$(PY) docs/links.py build/docs
 
-bench: setup
+bench bench-quick: setup
+	@.ci/bench
 	$(PY) -m kpmagic kernels fetch $(KERNEL)
-	$(PY) bench/first_minute.py
-	$(PY) bench/million.py
-	$(PY) bench/many_functions.py
+	$(PY) bench/run.py $(if $(filter bench-quick,$@),--quick)
 
 bench-classroom: setup
 	$(PY) -m kpmagic kernels fetch $(KERNEL)

@@ -49,10 +49,3 @@ def measure(figures: Figures) -> None:
     figures.add("Python calls per event (all of them per batch)", calls / len(frame))
     figures.add("growth of the process / columns", (_resident() - before) / columns)
     connection.close()
-
-
-if __name__ == "__main__":
-    found = Figures()
-    for _ in range(3):
-        measure(found)
-    print(found.table())

@@ -32,7 +32,8 @@ static __always_inline bool kp_watching(struct kp_hit *hit)
 	hit->id = bpf_get_current_pid_tgid();
 	if (hit->id >> 32 == kp_config.agent)
 		return false;
-	hit->cpu = &kp.cpu[bpf_get_smp_processor_id() & (KP_CPUS - 1)];
+	hit->number = bpf_get_smp_processor_id();
+	hit->cpu = &kp.cpu[hit->number & (KP_CPUS - 1)];
 	return true;
 }
 
@@ -42,7 +43,7 @@ static __always_inline bool kp_unwanted(const struct kp_hit *hit)
 		return true;
 	if (kp_config.pid && hit->id >> 32 != kp_config.pid)
 		return true;
-	if (kp_config.cpu >= 0 && bpf_get_smp_processor_id() != kp_config.cpu)
+	if (kp_config.cpu >= 0 && hit->number != kp_config.cpu)
 		return true;
 	if (KP_HAS_COMM(&kp_config)) {
 		/* the kernel writes up to the NUL only */
@@ -91,7 +92,7 @@ static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row)
 	header->ts = ts;
 	header->pid = hit->id >> 32;
 	header->tid = hit->id;
-	header->cpu = bpf_get_smp_processor_id();
+	header->cpu = hit->number;
 	header->site = hit->site;
 	header->row = row;
 	__builtin_memset(header->comm, 0, sizeof(header->comm)); /* not every kernel pads */

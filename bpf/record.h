@@ -55,6 +55,7 @@ struct kp_hit {
 	__u64 id;	/* tgid << 32 | tid */
 	struct kp_cpu *cpu;
 	__u32 site;	/* number of the place that was hit */
+	__u32 number;	/* of the CPU */
 	__u8 wanted;	/* no filter and no sampling left it out */
 	__u8 injected;	/* the function is to return `value` */
 	__u64 value;
