@@ -130,7 +130,7 @@ def _merged(
         column = shown.columns[field.name]
         taken = column[rows] if isinstance(column, np.ndarray) else column.take(rows.to_numpy())
         kept.add(field.name, taken, field.name in shown.texts)
-    return kept, buckets[rows], side_by_side.reshape(len(rows), -1)
+    return kept, buckets[rows], side_by_side.reshape(len(rows), width * values.shape[1])
 
 
 def _values(aggregate: Aggregate, buckets: Array, values: Array) -> dict[str, Column]:

@@ -51,6 +51,11 @@ def test_never_hit(function: str, expected: list[tuple[int]]) -> None:
     assert shown(Aggregate("m", "x", function, value=S64), b"") == expected
 
 
+def test_a_stack_as_key_that_was_never_met() -> None:
+    keys = (Field("stack", CType("kstack", 24, False, "unsigned long", 3), 0),)
+    assert shown(Aggregate("m", "x", "count", keys, key_size=32), b"") == []
+
+
 def test_keys_are_sorted_and_typed() -> None:
     keys = (*BY_COMM, Field("n", CType("int", 4, True), 16))
     aggregate = Aggregate("m", "x", "count", keys, key_size=24)
