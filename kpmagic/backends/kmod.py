@@ -26,8 +26,8 @@ MAKEFILE = """\
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 obj-m := {name}.o
 {name}-y := handlers.o body.o
-# body.c takes the kernel's types from BTF
-CFLAGS_body.o := -I{types} {quiet}
+# body.c takes the kernel's types from BTF; make is told the folder of their vmlinux.h
+CFLAGS_body.o := -I$(KPMAGIC_TYPES) {quiet}
 """
 # gcc on bpftool's header, and on statements that were written for no prototype
 QUIET = (
@@ -43,10 +43,9 @@ class Kmod:
 
     name = "kmod"
 
-    def __init__(self, headers: Path, types: Path) -> None:
-        """``headers`` is the folder of kpmagic's own C, ``types`` that of a kernel's vmlinux.h."""
+    def __init__(self, headers: Path) -> None:
+        """``headers`` is the folder of kpmagic's own C."""
         self._headers = headers
-        self._types = types
 
     def render(self, analysis: Analysis) -> Source:
         """Return the generated source and what its records look like."""
@@ -58,7 +57,7 @@ class Kmod:
         files = {
             MAIN: "\n".join([*defines, *_handlers(analysis, aggregates, is_return)]) + "\n",
             BODY: widen("\n".join([*defines, *_body(analysis, layouts, aggregates)])),
-            "Makefile": MAKEFILE.format(name=NAME, types=self._types, quiet=QUIET),
+            "Makefile": MAKEFILE.format(name=NAME, quiet=QUIET),
         }
         own = OWN_HEADERS + ("inject.kmod.h",) * _injects(analysis)
         files |= {name: (self._headers / name).read_text() for name in own}

@@ -122,10 +122,10 @@ def kbuild_in(folder: Path) -> Kbuild:
     return Kbuild(folder, program, version)
 
 
-def build(kbuild: Kbuild, name: str, files: Mapping[str, str], readable: list[Path]) -> Built:
+def build(kbuild: Kbuild, name: str, files: Mapping[str, str], types: Path | None) -> Built:
     """Return the module ``name`` made of ``files`` (name → text), one of them a Makefile.
 
-    ``readable`` are folders besides the system's that the compiler may read.
+    ``types`` is the folder of a vmlinux.h, which their Makefile calls KPMAGIC_TYPES.
     Raises BuildError, NotPermitted.
     """
     work = Path(tempfile.mkdtemp(prefix="kpmagic-kbuild-"))
@@ -133,7 +133,7 @@ def build(kbuild: Kbuild, name: str, files: Mapping[str, str], readable: list[Pa
         for file, text in files.items():
             (work / file).write_bytes(text.encode("utf-8", errors="surrogatepass"))
         (work / STACK[0]).write_text(STACK[1])
-        code, log = _make(kbuild, work, readable)
+        code, log = _make(kbuild, work, types)
         log = log.replace(f"{work}/", "")
         if code == UNCONFINED:
             raise NotPermitted(
@@ -148,13 +148,16 @@ def build(kbuild: Kbuild, name: str, files: Mapping[str, str], readable: list[Pa
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _make(kbuild: Kbuild, work: Path, readable: list[Path]) -> tuple[int, str]:
+def _make(kbuild: Kbuild, work: Path, types: Path | None) -> tuple[int, str]:
     """Run make; return its exit code and what it said. Raises BuildError when it takes too long."""
     make = shutil.which("make", path=PATH) or "make"
+    named = [] if types is None else [f"KPMAGIC_TYPES={types}"]
+    readable = [*kbuild.readable, *([] if types is None else [types])]
     command = [
         sys.executable, "-I", "-m", "kpmagic.compiler.kbuild_worker",
-        str(work), *READABLE, *map(str, [*kbuild.readable, *readable]), "--",
-        make, "-s", "-j2", "-C", str(kbuild.folder), f"M={work}", *kbuild.settings, "modules",
+        str(work), *READABLE, *map(str, readable), "--",
+        make, "-s", "-j2", "-C", str(kbuild.folder), f"M={work}", *named, *kbuild.settings,
+        "modules",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

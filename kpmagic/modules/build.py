@@ -8,7 +8,6 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -93,7 +92,7 @@ def build_probe(plan: Plan, compiler: Compiler, folder: Path) -> Artifact:
     """Return a probe as a module. Raises CellError, BuildError, MissingDependency."""
     check(plan.probe)
     types = compiler.headers.directory
-    source = Kmod(bpf_directory(), types).render(analyse(plan, compiler))
+    source = Kmod(bpf_directory()).render(analyse(plan, compiler))
     probe = plan.probe
 
     def cell(line: int, column: int) -> Place | None:
@@ -102,7 +101,7 @@ def build_probe(plan: Plan, compiler: Compiler, folder: Path) -> Artifact:
         text = lines[number] if 0 <= number < len(lines) else ""
         return Place(line, 0, text.replace("\t", " "), probe.cell)
 
-    return build(source, NAME, folder, CELL, cell, [types])[0]
+    return build(source, NAME, folder, CELL, cell, types)[0]
 
 
 def build(
@@ -111,23 +110,23 @@ def build(
     folder: Path,
     file: str,
     cell: Cell,
-    readable: Sequence[Path] = (),
+    types: Path | None = None,
 ) -> tuple[Artifact, list[str]]:
     """Return ``source`` as the module ``name``, and what gcc warned of in ``file``.
 
-    ``readable`` are folders that the compiler needs besides those of the headers. ``file`` is what
+    ``types`` is the folder of the kernel's vmlinux.h, where the source needs it. ``file`` is what
     diagnostics call the user's text, and ``cell`` where its lines stand.
     Raises BuildError, MissingDependency.
     """
     tools = kbuild.kbuild_in(folder)
     started = time.perf_counter()
-    digest = _digest(source, name, tools)
+    digest = _digest(source, name, tools, types)
     kept = cache.directory("modules") / digest
     found = _read(kept)
     seconds = 0.0
     if found is None:
         try:
-            built = kbuild.build(tools, name, source.files, list(readable))
+            built = kbuild.build(tools, name, source.files, types)
         except KbuildFailed as failure:
             raise _at_the_cell(failure, file, cell, source) from None
         found = built.object, _warnings(built.log, file, cell)
@@ -137,9 +136,9 @@ def build(
     return Artifact(source, object_, f"gcc {tools.version}", seconds, digest), warnings
 
 
-def _digest(source: Source, name: str, tools: Kbuild) -> str:
+def _digest(source: Source, name: str, tools: Kbuild, types: Path | None) -> str:
     """Name a module by all that it is made from."""
-    parts = [name, str(tools.folder), tools.version, *tools.settings]
+    parts = [name, str(tools.folder), tools.version, *tools.settings, str(types)]
     parts += [word for item in sorted(source.files.items()) for word in item]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -26,7 +26,7 @@ CELLS = {
 def render(tiny: TinyKernel, name: str) -> Source:
     kind, line, body = CELLS[name]
     plan = tiny.plan(kind, f"{line} --backend kmod", body)  # type: ignore[arg-type]
-    return Kmod(bpf_directory(), Path("/types")).render(analyse(plan, tiny.compiler))
+    return Kmod(bpf_directory()).render(analyse(plan, tiny.compiler))
 
 
 @pytest.mark.parametrize("name", CELLS)
