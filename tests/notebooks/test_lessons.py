@@ -83,7 +83,7 @@ def text_of(cell: Any) -> str:
         elif output.output_type == "error":
             shown.append("\n".join(output.traceback))
         else:
-            shown.append(output.data.get("text/plain", ""))
+            shown.append(output.data.get("text/plain") or " ".join(output.data))
     return "\n".join(shown)
 
 
