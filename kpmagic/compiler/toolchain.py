@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from kpmagic.errors import BuildError, MissingDependency
+from kpmagic.kernel.btf_types import Kind, Types
 
 OLDEST = 14
 NEWEST = 19  # the newest whose AST the bindings we depend on know
@@ -44,9 +45,10 @@ FLAGS = (
     "-Werror=int-conversion",
     "-Werror=incompatible-pointer-types",
 )
-
 # what the headers say is in the name of their folder; when they were written does not matter
 WITHOUT_TIMES = ("-Xclang", "-fno-pch-timestamp")
+ENUM = re.compile(rb"^(enum (?P<name>\w+) \{[^{}]*\});$", re.MULTILINE)
+MODES = {1: b"QI", 2: b"HI"}  # of gcc and clang, by an enum's size in bytes
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,13 @@ def headers(
     """
     clang = find_clang()
     ours = b"".join((bpf_directory() / name).read_bytes() for name in PRECOMPILED)
-    made_with = repr((clang, FLAGS, WITHOUT_TIMES, str(bpf_directory())))
+    made_with = repr((clang, FLAGS, WITHOUT_TIMES, str(bpf_directory()), MODES))
     mark = hashlib.sha256(made_with.encode() + ours).hexdigest()
     directory = cache_directory / "headers" / f"{build_id}-{mark[:16]}"
     if not (directory / "kernel.pch").exists():
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-") as work:
-            _make_headers(Path(work), clang, _types(btf_file, base), directory)
+            _make_headers(Path(work), clang, vmlinux_header(btf_file, base), directory)
     return Headers(directory, clang)
 
 
@@ -174,9 +176,27 @@ def _make_headers(work: Path, clang: Clang, types: bytes, directory: Path) -> No
     unfinished.rename(directory / "kernel.pch")
 
 
-def _types(btf_file: Path, base: Path | None) -> bytes:
+def vmlinux_header(btf_file: Path, base: Path | None = None) -> bytes:
+    """Return a kernel's types as C; those of a module stand on the kernel's in ``base``."""
     standing_on = [] if base is None else ["-B", str(base)]
-    return _run([find_bpftool(), *standing_on, "btf", "dump", "file", str(btf_file), "format", "c"])
+    dump = [find_bpftool(), *standing_on, "btf", "dump", "file", str(btf_file), "format", "c"]
+    below = None if base is None else Types(base.read_bytes())
+    return with_sizes(_run(dump), Types(btf_file.read_bytes(), below))
+
+
+def with_sizes(dumped: bytes, types: Types) -> bytes:
+    """Return C types with the sizes of enums that are not 4 bytes, which bpftool leaves out.
+
+    Without them whatever lies behind such a member would be read from a wrong place. libbpf 1.3
+    writes them itself.
+    """
+    sizes = {name: types.type(type_id).value for type_id, name in types.named(Kind.ENUM)}
+
+    def sized(match: re.Match[bytes]) -> bytes:
+        mode = MODES.get(sizes.get(match["name"].decode(), 4))
+        return match[0] if mode is None else b"%s __attribute__((mode(%s)));" % (match[1], mode)
+
+    return ENUM.sub(sized, dumped)
 
 
 @cache
