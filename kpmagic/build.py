@@ -42,6 +42,8 @@ def compiler_for(btf_file: Path, build_id: str, base: Path | None = None) -> Com
     A module's types stand on the kernel's, in ``base``. Raises MissingDependency and BuildError.
     """
     with _lock:
+        if build_id in _compilers and not _compilers[build_id].headers.there:
+            _compilers.pop(build_id).close()  # somebody has emptied the cache
         if build_id not in _compilers:
             compiler = Compiler(headers(btf_file, build_id, cache.directory(), base))
             try:

@@ -158,7 +158,8 @@ class Connection:
     def facts(self, progress: Progress | None = None) -> KernelFacts:
         """Return what is true of this kernel, gathered once. Raises TargetError."""
         with self._facts_lock:
-            if self._facts is None:
+            # the notebook's cache may be emptied by another
+            if self._facts is None or not self._facts.btf_file.exists():
                 from .kernel.facts import gather
 
                 self.check_kernel()

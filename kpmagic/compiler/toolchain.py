@@ -20,6 +20,7 @@ from kpmagic.kernel.btf_types import Kind, Types
 OLDEST = 14
 NEWEST = 19  # the newest whose AST the bindings we depend on know
 
+KERNEL = "kernel.pch"
 PRECOMPILED = ("kpmagic.bpf.h", "record.h", "body.h", "errno.h", "members.h")
 
 FLAGS = (
@@ -73,12 +74,17 @@ class Headers:
         return [
             *FLAGS,
             "-include-pch",
-            str(self.directory / "kernel.pch"),
+            str(self.directory / KERNEL),
             "-I",
             str(self.directory),
             "-I",
             str(bpf_directory()),
         ]
+
+    @property
+    def there(self) -> bool:
+        """Whether nobody has removed them since."""
+        return (self.directory / KERNEL).exists()
 
 
 def bpf_directory() -> Path:
@@ -137,7 +143,7 @@ def headers(
     made_with = repr((clang, FLAGS, WITHOUT_TIMES, str(bpf_directory()), MODES))
     mark = hashlib.sha256(made_with.encode() + ours).hexdigest()
     directory = cache_directory / "headers" / f"{build_id}-{mark[:16]}"
-    if not (directory / "kernel.pch").exists():
+    if not Headers(directory, clang).there:
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".new-") as work:
             _make_headers(Path(work), clang, vmlinux_header(btf_file, base), directory)
@@ -156,7 +162,7 @@ def _make_headers(work: Path, clang: Clang, types: bytes, directory: Path) -> No
     except OSError:
         if not (directory / "vmlinux.h").exists():
             raise
-    unfinished = work / "kernel.pch"
+    unfinished = work / KERNEL
     _run(
         [
             clang.program,
@@ -173,7 +179,7 @@ def _make_headers(work: Path, clang: Clang, types: bytes, directory: Path) -> No
             str(unfinished),
         ]
     )
-    unfinished.rename(directory / "kernel.pch")
+    unfinished.rename(directory / KERNEL)
 
 
 def vmlinux_header(btf_file: Path, base: Path | None = None) -> bytes:
