@@ -13,6 +13,7 @@ from ways import ASKS, WAYS
 from kpmagic.connection import Connection
 from kpmagic.errors import TargetError
 
+TRACED = "/sys/kernel/tracing/enabled_functions"
 PATIENCE = 5.0  # s until what must be so while probes run is so
 
 
@@ -25,7 +26,7 @@ class Trial:
         self.run: Any = None
         self.also: list[Any] = []
         self.answers: list[str] = []
-        self.names: dict[str, Any] = {"shell": self.shell, "target": target}
+        self.names: dict[str, Any] = {"shell": self.shell, "gone": self.gone, "target": target}
 
     def has_function(self, name: str) -> bool:
         """Whether the running kernel has a function, or a module that is loaded."""
@@ -46,6 +47,16 @@ class Trial:
         text = "".join(text for _, text in said)
         assert code == 0, f"{self.each.at}: {command} ended with {code}\n{text}"
         return "".join(text for stream, text in said if stream == "stdout")
+
+    def gone(self, *beginnings: str) -> bool:
+        """Whether nothing traces functions of these names any more; kernels take their time."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            traced = self.shell(f"cat {TRACED}").splitlines()
+            if not any(line.startswith(beginnings) for line in traced):
+                return True
+            time.sleep(0.1)
+        return False
 
     def __enter__(self) -> Trial:
         try:
