@@ -43,7 +43,7 @@ demo: setup
 
 test: setup
 	$(PYTEST) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
-	$(PYTEST) tests/kernel/test_cases.py --kernel 6.12
+	$(PYTEST) tests/kernel/test_cases.py --kernel 6.12 -k as-function
 	$(PYTEST) tests/notebooks/test_lessons.py --kernel 6.12 -k live
 	$(PYTEST) tests --ignore=tests/browser
 

@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import kpmagic
 from kpmagic.connection import Connection
 from kpmagic.targets import kernels
 
 HERE = Path(__file__).parent
+
+# how long an example takes says more of the machine's load than of what is tested
+settings.register_profile("kpmagic", deadline=None)
+settings.load_profile("kpmagic")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
