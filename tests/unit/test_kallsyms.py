@@ -174,10 +174,10 @@ def test_not_kallsyms(text: bytes) -> None:
 def test_agrees_with_a_plain_parser_on_many_lines() -> None:
     lines = [f"{0xFFFFFFFF81000000 + 16 * i:016x} t f{i % 50_000}" for i in range(150_000)]
     symbols = Kallsyms("\n".join(lines).encode() + b"\n")
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert len(symbols.find("f77")) == 3
     found = symbols.at(0xFFFFFFFF81000000 + 16 * 120_000 + 3)
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
     assert found is not None
     assert (found[0].name, found[1]) == ("f20000", 3)
 
