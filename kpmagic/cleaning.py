@@ -57,3 +57,5 @@ def clean_targets(connections: Iterable[Connection]) -> Iterator[str]:
             continue
         for text in answer["removed"]:
             yield f"{connection.name}: removed {text}"
+        for text in answer.get("kept", []):
+            yield f"{connection.name}: cannot remove {text}"

@@ -293,7 +293,8 @@ def clean(agent: Agent, request: Request) -> None:
     """Undo what agents that were killed have left."""
     from kpmagic.agent.sweep import sweep
 
-    agent.reply(request.run, request.identity, {"removed": sweep()})
+    removed, kept = sweep()
+    agent.reply(request.run, request.identity, {"removed": removed, "kept": kept})
 
 
 WORDS = {

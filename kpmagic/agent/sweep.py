@@ -17,9 +17,13 @@ from kpmagic.agent.refusal import Refused
 NOTES = "/run/kpmagic-agents"  # a file for each agent that has loaded modules: their names
 
 
-def sweep() -> list[str]:
-    """Undo what dead agents have left; return what that was, for people."""
-    return [*_cgroups(), *_modules(), *optimiser.sweep()]
+def sweep() -> tuple[list[str], list[str]]:
+    """Undo what dead agents have left; return what that was, and what stays, for people."""
+    removed: list[str] = []
+    kept: list[str] = []
+    _cgroups(removed, kept)
+    _modules(removed, kept)
+    return [*removed, *optimiser.sweep()], kept
 
 
 def note_module(name: str) -> None:
@@ -33,41 +37,39 @@ def forget_module(name: str) -> None:
     _write(_own(), [each for each in _names(_own()) if each != name])
 
 
-def _cgroups() -> list[str]:
+def _cgroups(removed: list[str], kept: list[str]) -> None:
     try:
         paths = glob.glob(f"{glob.escape(mount())}/{PREFIX}.*")
     except Refused:
-        return []
-    removed = []
+        return
     for path in paths:
         pid, start, *_ = [*os.path.basename(path).split(".")[1:], "", ""]
         if is_alive(pid, start):
             continue
         try:
             Group(path).remove()
-        except OSError:
-            continue  # something in it does not die: the next one tries again
-        removed.append(f"cgroup {path}")
-    return removed
+        except OSError as error:  # something in it does not die: the next one tries again
+            kept.append(f"cgroup {path}: {error.strerror}")
+        else:
+            removed.append(f"cgroup {path}")
 
 
-def _modules() -> list[str]:
-    removed = []
+def _modules(removed: list[str], kept: list[str]) -> None:
     for path in glob.glob(f"{NOTES}/*"):
         pid, start, *_ = [*os.path.basename(path).split("."), ""]
         if is_alive(pid, start):
             continue
-        kept = []
+        in_use = []
         for name in _names(path):
             if kmod.loaded(name) is None:
                 continue
             try:
                 kmod.remove(name)
                 removed.append(f"module {name}")
-            except OSError:
-                kept.append(name)  # in use
-        _write(path, kept)
-    return removed
+            except OSError as error:
+                in_use.append(name)
+                kept.append(f"module {name}: {error.strerror}")
+        _write(path, in_use)
 
 
 def _own() -> str:

@@ -41,7 +41,8 @@ Words a REQUEST may ``do`` (arguments → ok)
 
     ping       lease_ms (int, may be absent or 0: none) → {}; without a word from the notebook
                for that long the agent takes everything down and exits
-    clean      → {"removed": [texts]}: undoes what agents that were killed have left
+    clean      → {"removed": [texts], "kept": [texts]}: undoes what agents that were killed have
+               left, and says what did not let itself be undone, and why
     read       path, size (bytes at most; null or absent: all) → {"size"}; blob: the file.
                error kind "os"
     start      the run is the frame's; blob: a BPF object. Loads, spawns the workload held back,

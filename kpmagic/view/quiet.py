@@ -29,11 +29,12 @@ def quiet_notes(run: Run) -> list[str]:
 
 def _no_hit(run: Run) -> str:
     sites = len(run.plan.sites)
-    what = "it was" if sites == 1 else f"none of its {sites} functions was"
+    what = "it was not" if sites == 1 else f"none of its {sites} functions was"
     by_whom = ", by nobody" if run.options.follow or run.options.pid or run.options.comm else ""
     why = "; or the compiler has inlined it at the callers you think of" if sites == 1 else ""
-    fires = " (probes do fire on this machine)" if run.info.get("canary") else ""
-    return f"no hit: {what} {'not ' if sites == 1 else ''}called while probed{by_whom}{fires}{why}"
+    sings = run.info.get("canary") and not run.remarks  # they may say that it fell silent
+    fires = " (probes do fire on this machine)" if sings else ""
+    return f"no hit: {what} called while probed{by_whom}{fires}{why}"
 
 
 def _no_return(stats: Stats) -> str:

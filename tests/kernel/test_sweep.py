@@ -43,3 +43,15 @@ def test_sweep(sandbox: Connection, alive: bool) -> None:
         cgroup = "/sys/fs/cgroup/kpmagic.999999.4711.77"
         assert answer["removed"] == [f"cgroup {cgroup}", "module dummy"]
     assert said(sandbox, f"({LOOK}) 2>/dev/null") == []
+
+
+def test_what_is_in_use_is_told_and_stays(sandbox: Connection) -> None:
+    """A module that something stands on: the next sweep removes it."""
+    said(sandbox, "modprobe dummy; ip link add kp0 type dummy; exec 1>&2; true")
+    note = "/run/kpmagic-agents/999999.4711"
+    assert said(sandbox, f"mkdir -p -m 700 /run/kpmagic-agents; echo 9p dummy >{note}") == []
+    first, _ = sandbox.request("clean")
+    (kept,) = first["kept"]
+    assert kept.startswith("module 9p: ")
+    assert said(sandbox, f"cat {note}") == ["9p"]
+    assert said(sandbox, f"rm {note}") == []
