@@ -8,6 +8,7 @@
 # make record-lessons  run the lessons on a real kernel and keep what they show; LESSONS="01 07"
 # make fuzz     odd cells, bodies, texts and frames, 100,000 of most; make test tries a few
 # make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
+# make crash    handlers that end their kernel, each of three kinds TURNS times (20)
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
 # make docs     build the documentation as a static site in build/docs, all its links checked
@@ -21,12 +22,13 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 KERNEL ?= 6.1
 ROUNDS ?= 50
+TURNS ?= 20
 ALL_KERNELS ?= 5.10 6.1 6.12 7.2
 AT_ONCE ?= 2
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak check lock bench bench-quick \
+.PHONY: help setup docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak crash check lock bench bench-quick \
   bench-classroom binder clean record-lessons
 .DEFAULT_GOAL := help
 
@@ -78,6 +80,9 @@ fuzz: setup
 
 soak: setup
 	KPMAGIC_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults
+
+crash: setup
+	KPMAGIC_ROUNDS=$(TURNS) $(PYTEST) tests/kernel/test_crashes.py
 
 check: setup
 	$(PY) -m ruff check .

@@ -15,7 +15,7 @@ from .. import cache
 from ..analysis.analyse import analyse
 from ..backends.handlers import CELL
 from ..backends.kmod import NAME, Kmod
-from ..backends.kmod_checks import check
+from ..backends.kmod_checks import check, warnings
 from ..compiler import kbuild
 from ..compiler.client import Compiler
 from ..compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
@@ -76,7 +76,7 @@ def source_of(module: Module) -> Source:
 
 
 def build_module(module: Module, folder: Path) -> tuple[Artifact, list[str]]:
-    """Return a %%kmodule cell as a module, and gcc's warnings as text.
+    """Return a %%kmodule cell as a module, and as text what handlers may not do and gcc's warnings.
 
     Raises BuildError at the line of the cell, MissingDependency.
     """
@@ -85,7 +85,8 @@ def build_module(module: Module, folder: Path) -> tuple[Artifact, list[str]]:
     def cell(line: int, column: int) -> Place | None:
         return module.place(line, column)
 
-    return build(source_of(module), module.name, folder, main, cell)
+    artifact, said = build(source_of(module), module.name, folder, main, cell)
+    return artifact, [*warnings(module), *said]
 
 
 def build_probe(plan: Plan, compiler: Compiler, folder: Path) -> Artifact:

@@ -200,20 +200,6 @@ def test_a_module_that_kills_its_kernel_is_named_with_its_line(sandbox: Connecti
     assert run.log.rows >= 1
 
 
-@pytest.mark.parametrize("deed", ['panic("on purpose");', "while (1) cpu_relax();"])
-def test_whatever_a_handler_does_ends_with_a_report(sandbox: Connection, deed: str) -> None:
-    other = kpmagic.probe("vfs_read", "emit(pid);", target=sandbox)
-    bad = CLASSIC.replace(
-        'printk(KERN_INFO "pre_handler', deed + '\n\tprintk(KERN_INFO "pre_handler'
-    )
-    run = kpmagic.module("bad", bad, target=sandbox, rename=True, command="/bin/true; sleep 60")
-    assert run.stopped_by == "target-lost"
-    assert any(each.module == "bad" and each.line for each in run.oops()), run.oops()
-    assert other.wait("5s")
-    assert other.stopped_by == "target-lost"
-    assert len(other.df()) == other.stats.rows
-
-
 def test_what_a_module_has_no_room_for_is_missed_and_counted(sandbox: Connection) -> None:
     run = kpmagic.retprobe("hrtimer_nanosleep", "emit(latency);", target=sandbox, backend="kmod",
                            command="exec python3 workloads/sleepers.py 60", follow=True,

@@ -8,8 +8,9 @@ import struct
 import pytest
 
 from kpmagic.agent.tables import merge
-from kpmagic.backends.kmod_checks import check
+from kpmagic.backends.kmod_checks import check, warnings
 from kpmagic.errors import CellError
+from kpmagic.model import Module, Options
 from kpmagic.modules import oops
 from kpmagic.syntax import parse_probe
 
@@ -50,6 +51,40 @@ def test_a_loop_without_an_end_is_refused(body: str) -> None:
 )  # fmt: skip
 def test_other_loops_are_not(body: str | None) -> None:
     check(parse_probe("kprobe", "vfs_read", body))
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [("msleep(1);", "may sleep"), ("char *p = kmalloc(8, GFP_KERNEL);", "allocates"),
+     ("spin_lock(&lock);", "waits for a lock"), ("mutex_lock(&lock);", "may sleep"),
+     ("copy_from_user(a, buf, 8);", "memory of a process"), ("get_user(c, buf);", "of a process")],
+)  # fmt: skip
+def test_a_call_that_no_handler_may_make_is_refused_with_its_reason(body: str, why: str) -> None:
+    with pytest.raises(CellError, match=why) as caught:
+        check(parse_probe("kprobe", "vfs_read", f"emit(pid);\n{body}"))
+    assert "kprobes.rst" in caught.value.hint
+    assert caught.value.place is not None
+    assert caught.value.place.line == 3
+
+
+def test_a_whole_modules_handlers_are_looked_at_and_nothing_else() -> None:
+    source = """\
+static int before(struct kprobe *p, struct pt_regs *regs)
+{
+	if (regs) { msleep(5); /* kmalloc( */ }
+	return 0;
+}
+static void unused(void) { mutex_lock(&m); }
+static struct kprobe kp = { .symbol_name = "schedule(", .pre_handler = before };
+static int __init start(void) { kp.post_handler = after; return register_kprobe(&kp); }
+static void after(struct kprobe *p, struct pt_regs *regs, unsigned long flags) { for (;;) ; }
+"""
+    found = warnings(Module("m", source, Options(), "In[7]"))
+    assert len(found) == 2
+    assert "before: msleep() may sleep" in found[0]
+    assert "In[7]:4:" in found[0]
+    assert "after: this loop has no end" in found[1]
+    assert "In[7]:10:" in found[1]
 
 
 OOPS = """\
