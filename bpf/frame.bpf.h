@@ -56,14 +56,56 @@ static __always_inline bool kp_unwanted(const struct kp_hit *hit)
 	return false;
 }
 
+/* One hit in so many is recorded, as the agent has it now. */
+static __always_inline __u64 kp_one_in(void)
+{
+	return ((const volatile struct kp_gate *)&kp.gate)->one_in;
+}
+
+/* Whether this hit is left out for --max-overhead: the first of every `one_in` of a CPU is not. */
+static __always_inline bool kp_spared(struct kp_hit *hit)
+{
+	__u64 one_in = kp_one_in();
+
+	if (one_in <= 1)
+		return false;
+	if (!hit->cpu->spare) {
+		hit->cpu->spare = one_in - 1;
+		return false;
+	}
+	hit->cpu->spare--;
+	hit->cpu->sampled++;
+	return true;
+}
+
 /* Count the hit; whether the options want it. */
-static __always_inline bool kp_begin(struct kp_hit *hit)
+static __always_inline bool kp_wanted(struct kp_hit *hit)
 {
 	hit->cpu->hits++;
 	if (!kp_unwanted(hit))
 		return true;
 	hit->cpu->filtered++;
 	return false;
+}
+
+/* The same where no call has begun before: what --max-overhead leaves out is not wanted. */
+static __always_inline bool kp_begin(struct kp_hit *hit)
+{
+	return kp_wanted(hit) && !kp_spared(hit);
+}
+
+/* Whether --max-overhead leaves a call out: it is counted now, and its return not looked at. */
+static __always_inline bool kp_spared_call(struct kp_hit *hit)
+{
+	if (kp_one_in() <= 1)
+		return false;
+	if (kp_unwanted(hit))
+		hit->cpu->filtered++;
+	else if (!kp_spared(hit))
+		return false;
+	hit->cpu->hits++;
+	hit->cpu->entries++;
+	return true;
 }
 
 /* Whether --sample leaves this hit out: the first of every `sample` hits of a CPU is kept. */

@@ -208,6 +208,7 @@ static bool kp_watching(struct kp_hit *hit)
 	if (hit->id >> 32 == kp_config.agent)
 		return false;
 	hit->cpu = &kp->cpu[kp_this_cpu() & (KP_CPUS - 1)];
+	hit->began = kp_time();
 	return true;
 }
 
@@ -222,14 +223,57 @@ static bool kp_unwanted(const struct kp_hit *hit)
 	return kp_config.comm[0] && strncmp(kp_config.comm, current->comm, sizeof(kp_config.comm));
 }
 
+/* Whether this hit is left out for --max-overhead: the first of every `one_in` of a CPU is not. */
+static bool kp_spared(struct kp_hit *hit)
+{
+	__u64 one_in = READ_ONCE(kp->gate.one_in);
+
+	if (one_in <= 1)
+		return false;
+	if (!hit->cpu->spare) {
+		hit->cpu->spare = one_in - 1;
+		return false;
+	}
+	hit->cpu->spare--;
+	hit->cpu->sampled++;
+	return true;
+}
+
 /* Count the hit; whether the options want it. */
-static bool kp_begin(struct kp_hit *hit)
+static bool kp_wanted(struct kp_hit *hit)
 {
 	hit->cpu->hits++;
 	if (!kp_unwanted(hit))
 		return true;
 	hit->cpu->filtered++;
 	return false;
+}
+
+/* The same where no call has begun before: what --max-overhead leaves out is not wanted. */
+static inline bool kp_begin(struct kp_hit *hit)
+{
+	return kp_wanted(hit) && !kp_spared(hit);
+}
+
+/* Whether --max-overhead leaves a call out: it is counted now, and its return not looked at. */
+static inline bool kp_spared_call(struct kp_hit *hit)
+{
+	if (READ_ONCE(kp->gate.one_in) <= 1)
+		return false;
+	if (kp_unwanted(hit))
+		hit->cpu->filtered++;
+	else if (!kp_spared(hit))
+		return false;
+	hit->cpu->hits++;
+	hit->cpu->entries++;
+	return true;
+}
+
+/* The handler of a hit that was watched is through: what it took. */
+static void kp_end(struct kp_hit *hit)
+{
+	hit->cpu->runs++;
+	hit->cpu->busy += kp_time() - hit->began;
 }
 
 /* Whether --sample leaves this hit out: the first of every `sample` hits of a CPU is kept. */

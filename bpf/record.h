@@ -21,6 +21,7 @@ struct kp_config {
 struct kp_gate {
 	__u64 open;	/* 1 only while everything is planted */
 	__u64 rows;
+	__u64 one_in;	/* --max-overhead: record one hit in so many, written by the agent */
 } __attribute__((aligned(128)));
 
 /*
@@ -38,6 +39,9 @@ struct kp_cpu {
 	__u64 unpaired;
 	__u64 injected;
 	__u64 skip;	/* hits left to sample out */
+	__u64 spare;	/* hits left to leave out for --max-overhead */
+	__u64 runs;	/* of a module's handlers, and the time they took, in ns */
+	__u64 busy;
 } __attribute__((aligned(128)));
 
 struct kp_header {
@@ -59,6 +63,7 @@ struct kp_hit {
 	__u8 wanted;	/* no filter and no sampling left it out */
 	__u8 injected;	/* the function is to return `value` */
 	__u64 value;
+	__u64 began;	/* a module's handler, kp_time() */
 };
 
 /* A running total, one per CPU, of one key of an aggregation. */

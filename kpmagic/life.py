@@ -15,6 +15,7 @@ from .errors import KpmagicError, RecordingError
 from .outcome import MapPart, Outcome
 from .outcome import Workload as Workload
 from .recording import Rows
+from .stats import cost_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -185,6 +186,9 @@ class Life:
         if lost > 0:
             self.losses.append((self._rows_before, self.recording.rows, lost))
         self.counters, self._rows_before = counters, self.recording.rows
+        cost = cost_of(counters)
+        if cost is not None:
+            self.info["cost"] = {**vars(cost), "share": cost.share}
 
     def _on_log(self, message: dict[str, Any]) -> None:
         stream, text = message["stream"], str(message["text"])

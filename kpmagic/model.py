@@ -93,7 +93,8 @@ class Spec:
 class Options:
     """The options of a probe magic; INTERFACE: section 'Options of the probe magics'.
 
-    Durations are ns, sizes bytes. ``defines`` are name → C text.
+    Durations are ns, sizes bytes, ``max_overhead`` a share of one CPU (0: any).
+    ``defines`` are name → C text.
     """
 
     out: str = ""
@@ -128,6 +129,7 @@ class Options:
     all_addresses: bool = False
     fields: tuple[str, ...] = ()
     depth: int = 0
+    max_overhead: float = 0.0
 
 
 @dataclass(frozen=True)

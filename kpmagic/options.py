@@ -12,6 +12,7 @@ PAGE = 4096
 UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LARGEST_BUFFER = 1 << 30
+SMALLEST_SHARE, LARGEST_SHARE = 1e-5, 100.0
 COMM_LENGTH = 15  # linux/sched.h: TASK_COMM_LEN is 16 with the NUL
 
 
@@ -73,6 +74,22 @@ def sample(value: object) -> int:
     if match is None:
         raise ValueError("one in N is written 1/N, with N at least 1")
     return int(match[1])
+
+
+def share(value: object) -> float:
+    """Return 0.05 of ``5%``. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", str(value))
+    if match is None:
+        raise ValueError("a share of one CPU is written 5%, in Python '5%'")
+    found = float(match[1]) / 100
+    if not SMALLEST_SHARE <= found <= LARGEST_SHARE:
+        raise ValueError("a share of one CPU is at least 0.001%, and at most 10000%")
+    return found
+
+
+def show_share(part: float) -> str:
+    """Return a share of one CPU as a user types it: ``5%``, three digits of it."""
+    return f"{100 * part:.3g}%" if part < 10 else f"{100 * part:.0f}%"
 
 
 def positive(value: object) -> int:
@@ -224,6 +241,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("--cpu", "cpu", "only this processor", "N", natural, keyword="cpu"),
     Option("--sample", "sample", "record one in N; the rest is counted",
            "1/N", sample, keyword="sample"),
+    Option("--max-overhead", "max_overhead", "what the handlers may take of one CPU; over it fewer "
+           "hits are recorded, then none", "SHARE%", share, keyword="max_overhead"),
     Option("", "defines", "a C define; VALUE may be $python_name (int or str)",
            "NAME=VALUE", text, short="-D", keyword="defines"),
     Option("--backend", "backend", "how the handler reaches the kernel (default bpf)",

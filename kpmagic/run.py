@@ -234,6 +234,7 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "command": chosen.command,
         "max_ns": chosen.max_time,
         "for_ns": chosen.duration,
+        "max_ppm": round(chosen.max_overhead * 1e6),
         "entries": source.entries or None,
         "aggregates": [each.map for each in source.aggregates],
         "mappings": "ustack" in source.kinds,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
+NO_COUNTS = ("is_return", "cost")
 OF_RETURNS = ("entries", "unpaired", "in_flight")
 
 
@@ -16,7 +17,8 @@ class Stats(Mapping[str, int | None]):
     A return probe adds ``entries == hits + unpaired + in_flight``. ``missed`` is the kernel's own
     count of hits that never reached the handler. What this kernel cannot tell is None.
     ``injected`` (with --inject) is how many of the hits got another return value.
-    Also a mapping: ``stats["hits"]``, ``dict(stats)``.
+    Also a mapping: ``stats["hits"]``, ``dict(stats)``; ``cost``, which is no count, is not in it:
+    the time in handlers as a share of one CPU (0.01 is 1 %).
     """
 
     hits: int = 0
@@ -30,6 +32,7 @@ class Stats(Mapping[str, int | None]):
     in_flight: int | None = None
     injected: int | None = None
     is_return: bool = False
+    cost: float | None = None
 
     @property
     def balanced(self) -> bool:
@@ -40,7 +43,7 @@ class Stats(Mapping[str, int | None]):
         return f"Stats({', '.join(f'{name}={self[name]}' for name in self)})"
 
     def __iter__(self) -> Iterator[str]:
-        names = [field.name for field in fields(self) if field.name != "is_return"]
+        names = [field.name for field in fields(self) if field.name not in NO_COUNTS]
         injects = self.injected is not None
         return iter(name for name in names if (self.is_return or name not in OF_RETURNS)
                     and (injects or name != "injected"))  # fmt: skip
@@ -72,6 +75,7 @@ def account(
     the last rows: each row beyond them is a hit as well.
     """
     counted = counters.get("rows", 0)
+    cost = cost_of(counters)
     behind = max(counted - rows, 0) if over else 0
     ahead = max(rows - counted, 0) if over else 0
     return Stats(
@@ -86,4 +90,26 @@ def account(
         in_flight=in_flight if is_return else None,
         injected=counters.get("injected", 0) if injects else None,
         is_return=is_return,
+        cost=None if cost is None else cost.share,
     )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What handlers took: ``runs`` of them, ``busy_ns`` together, in ``elapsed_ns``."""
+
+    runs: int
+    busy_ns: int
+    elapsed_ns: int
+
+    @property
+    def share(self) -> float:
+        """Their share of one CPU, over the whole time."""
+        return self.busy_ns / max(self.elapsed_ns, 1)
+
+
+def cost_of(counters: Mapping[str, int]) -> Cost | None:
+    """Return what the kernel told of the cost beside ``counters``; None: nothing."""
+    if "busy_ns" not in counters:
+        return None
+    return Cost(*(counters[field.name] for field in fields(Cost)))

@@ -60,6 +60,7 @@ class Start(NamedTuple):
     cwd: str | None
     max_ns: int | None
     for_ns: int | None
+    max_ppm: int
     entries: str | None
     aggregates: tuple[str, ...]
     module: str = ""
@@ -118,6 +119,7 @@ def start(message: dict[str, Any], blob: bytes) -> Start:
         cwd=text(message, "cwd", needed=False),
         max_ns=number(message, "max_ns", 0, U64, -1),
         for_ns=number(message, "for_ns", 0, U64, -1),
+        max_ppm=number(message, "max_ppm", 0, U64, 0),
         entries=text(message, "entries", needed=False),
         aggregates=_names(message, "aggregates"),
         module=text(message, "module", needed=False) or "",

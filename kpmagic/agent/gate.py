@@ -14,6 +14,7 @@ FIRST = wire.GATE_SIZE // WORD
 STEP = wire.CPU_SIZE // WORD
 MEMBARRIER, EVERYWHERE = 324, 1  # membarrier(2) of x86-64, its MEMBARRIER_CMD_GLOBAL
 LAST_PROGRAM_SECONDS = 0.002  # none is known to take that long, but nothing holds it to that
+SPENT = (10, 11)  # struct kp_cpu of bpf/record.h: runs, busy
 
 
 def gate_size(cpus: int) -> int:
@@ -48,6 +49,10 @@ class Gate:
         """Let no program record any more: one store."""
         self._words[0] = 0
 
+    def record_one_in(self, count: int) -> None:
+        """Let programs record one hit in ``count`` from now on: one store."""
+        self._words[2] = count
+
     @property
     def rows(self) -> int:
         """How many rows were asked for, by all CPUs together."""
@@ -59,6 +64,11 @@ class Gate:
             name: sum(self._words[FIRST + place : self._end : STEP])
             for place, name in enumerate(wire.COUNTERS)
         }
+
+    def spent(self) -> tuple[int, int]:
+        """Return how often a module's handlers ran, and for how many ns, summed over CPUs."""
+        runs, busy = (sum(self._words[FIRST + place : self._end : STEP]) for place in SPENT)
+        return runs, busy
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -128,6 +128,10 @@ class ModuleProbes:
         returns = any(program.is_return for program in self._asked.programs)
         return {"return" if returns else "probe": self._status()[0]}
 
+    def spent(self) -> tuple[int, int] | None:
+        """Return how often the handlers ran, and for how many ns."""
+        return self.gate.spent()
+
     def detach(self) -> bool:
         """Take out the probes; the module stays until the ring is empty."""
         if self._attached:

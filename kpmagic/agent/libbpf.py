@@ -20,6 +20,7 @@ LOG_ROOM = 1 << 20  # bytes for the verifier's words, shared by an object's prog
 # kernel/bpf/verifier.c: with BPF_LOG_STATS alone it says what is wrong, and no step of its walk,
 # which may be a million steps long
 SENTENCE, WALK = 4, 1
+RUN_TIME_STATISTICS = 0  # uapi/linux/bpf.h: enum bpf_stats_type
 # The agent serves all runs in one thread; a program that walks in circles may hold it so long.
 VERIFIER_SECONDS = 15.0
 
@@ -84,6 +85,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "bpf_program__attach_trace": (c_void_p, (c_void_p,)),
     "bpf_link__fd": (c_int, (c_void_p,)),
+    "bpf_enable_stats": (c_int, (c_int,)),
     "bpf_link__destroy": (c_int, (c_void_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
 }
@@ -290,6 +292,15 @@ class Link:
         Closing the perf event ends in unregister_kprobe(), which waits for an RCU grace period.
         """
         library().bpf_link__destroy(self._pointer)
+
+
+def enable_statistics() -> int | None:
+    """Have the kernel count runs and time of all programs while the returned descriptor is open.
+
+    None where it does not: before Linux 5.8, and without CAP_SYS_ADMIN.
+    """
+    descriptor = library().bpf_enable_stats(RUN_TIME_STATISTICS)
+    return None if descriptor < 0 else int(descriptor)
 
 
 def object_info(fd: int, size: int) -> bytes:

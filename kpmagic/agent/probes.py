@@ -9,6 +9,7 @@ from typing import Any
 
 from kpmagic.agent import wire
 from kpmagic.agent.arguments import Start
+from kpmagic.agent.cost import Statistics
 from kpmagic.agent.departure import Departure
 from kpmagic.agent.gate import Gate, gate_size
 from kpmagic.agent.hello import possible_cpus
@@ -35,6 +36,7 @@ class Probes:
         self._departure: Departure | None = None
         self._missed_before: Missed | None = None
         self._names: set[bytes] = set()
+        self._statistics: Statistics | None = None
         self._object = self._loaded(cgroup)
         try:
             self.gate = Gate(self._object.map(GATE_MAP).fd, self._cpus)
@@ -103,6 +105,15 @@ class Probes:
             return None
         return {reason: count - before[reason] for reason, count in now.items()}
 
+    def spent(self) -> tuple[int, int] | None:
+        """Return how often the programs ran, and for how many ns; None: the kernel does not tell.
+
+        Only from the first call on does it count.
+        """
+        if self._statistics is None:
+            self._statistics = Statistics(self._object.program_fds())
+        return self._statistics.spent()
+
     def _missed_so_far(self) -> Missed | None:
         return count_missed(self._links, self._object.program_fds())
 
@@ -126,6 +137,8 @@ class Probes:
         self.detach()
         self.gate.close()
         self.ring.close()
+        if self._statistics is not None:
+            self._statistics.close()
         self._object.close()
 
     def close(self) -> None:

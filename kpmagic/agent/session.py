@@ -19,6 +19,7 @@ from kpmagic.agent.arguments import Start
 from kpmagic.agent.balance import cut, settle
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_output
+from kpmagic.agent.cost import Cost
 from kpmagic.agent.gate import LAST_PROGRAM_SECONDS, wait_for_programs
 from kpmagic.agent.kmodprobes import ModuleProbes
 from kpmagic.agent.mappings import Mappings
@@ -36,6 +37,7 @@ SIGN_NS = 1000 * MS
 MISSED_NS = 200 * MS
 DETACH_SECONDS, DETACH_MS = 1.0, 2
 PIECES = 8  # of the ring before the channel is looked at again
+CHANGING = (*wire.COUNTERS, "missed", "busy_ns")  # counters worth telling: time passes anyway
 
 
 class Session:
@@ -92,6 +94,7 @@ class Session:
                 require(self._watch, self._asked.mechanism, self._still_here)
             if self._asked.mappings:
                 self._mappings.watch()
+            self._cost = Cost(self._probes, self._asked.max_ppm / 1e6)
         except BaseException:
             self._probes.close()
             raise
@@ -127,6 +130,7 @@ class Session:
         limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
         now = time.monotonic_ns()
         self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]
+        self._cost.begin()
         self._probes.gate.open()
         if self._workload is not None:
             self._workload.release()
@@ -154,6 +158,7 @@ class Session:
             time.sleep(LAST_PROGRAM_SECONDS)
             self._in_flight, self._unpaired = self._probes.leftovers()
         wait_for_programs()
+        self._remark(self._cost.end())
         self._missed = self._probes.missed()
         self._watch.look()
         self.kill()
@@ -167,7 +172,9 @@ class Session:
 
     def counters(self) -> dict[str, int]:
         """Return COUNTERS as far as rows have been cut."""
-        return cut(self._probes.gate.counters(), self._cut)
+        counters = cut(self._probes.gate.counters(), self._cut)
+        spent = self._cost.now()
+        return counters if spent is None else {**counters, **spent._asdict()}
 
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the aggregates so far. Raises Refused."""
@@ -189,6 +196,8 @@ class Session:
             self.stop(reason)
 
     def _why_stop(self, now: int) -> str:
+        if self._cost.too_high:
+            return "max-overhead"
         most = self._asked.config["max_rows"]
         if most and self._probes.gate.rows >= most:
             return "max-events"
@@ -254,9 +263,10 @@ class Session:
         if now - when < COUNTERS_NS:
             return
         counters = {**self.counters(), **self._missed_now(now)}
-        if counters != last:
+        if any(counters[name] != last.get(name) for name in CHANGING if name in counters):
             self._channel.send(wire.LOST, self.number, wire.pack_json(counters))
         self._last_counters = (now, counters)
+        self._remark(self._cost.hold())
 
     def _missed_now(self, now: int) -> dict[str, int]:
         """Return the wire's "missed"; the kernel is asked of each probe, so not too often."""

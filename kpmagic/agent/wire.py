@@ -19,9 +19,9 @@ Agent → notebook
              "errno", "log", "program"}}``, then a blob
     DATA     bytes of the kernel's ring buffer as they lie there, whole records only: each is
              RING_HEADER (8 bytes) and a record of one fixed size per run
-    LOST     JSON of COUNTERS summed over CPUs, at most 4 a second and only when changed;
-             "lost" is what the user must know, hence the name. Also "missed", where the
-             kernel tells: hits so far that never reached a program
+    LOST     JSON of COUNTERS summed over CPUs, and of COST if it is known, at most 4 a
+             second and only when changed; "lost" is what the user must know, hence the name.
+             Also "missed", where the kernel tells: hits so far that never reached a program
     LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark;
              of a module's run also "kernel": raw records of /dev/kmsg, one behind the other;
              "planted": the "mechanism" of ``start``, when it has become another
@@ -62,6 +62,8 @@ Words a REQUEST may ``do`` (arguments → ok)
                cwd       directory of the command, or null
                max_ns    null or int; the run ends after it ("max-time")
                for_ns    null or int; the run ends after it ("for")
+               max_ppm   null or int: millionths of one CPU that the handlers may take; over it
+                         only some hits are recorded, at last none ("max-overhead")
                entries   null, or name of the map of calls that have begun (return probes)
                aggregates [names of maps], read at the end and on request
                mappings  bool: tell where the code of processes lies (MAPS)
@@ -153,10 +155,12 @@ RING_DISCARD = 1 << 30
 CONFIG = struct.Struct("<QQIIiI16s")
 
 # struct kp_cpu of bpf/record.h, one per possible CPU, in the object's section (and map)
-# ".data.kp" after struct kp_gate {u64 open; u64 rows} padded to GATE_SIZE; each is padded to
+# ".data.kp" after struct kp_gate {u64 open, rows, one_in} padded to GATE_SIZE; each is padded to
 # CPU_SIZE bytes so that CPUs do not share cache lines
 COUNTERS = ("hits", "rows", "filtered", "sampled", "dropped", "entries", "unpaired", "injected")
-GATE = struct.Struct("<QQ")
+# what handlers cost, in LOST and END beside COUNTERS where the kernel tells: runs of all handlers,
+# the time they took, and the time since the gate was opened
+COST = ("runs", "busy_ns", "elapsed_ns")
 GATE_SIZE = 128
 CPU_SIZE = 128
 

@@ -154,7 +154,7 @@ int kp_{number}_entry(struct pt_regs *kp_regs)
 {{
 	{_hit(handler, "kp_regs")}
 
-	if (!kp_watching(&hit))
+	if (!kp_watching(&hit) || kp_spared_call(&hit))
 		return 0;
 	struct kp_call_key key = kp_call_key(&hit, kp_regs->sp);
 	struct kp_call call = {{ .words = {{ {words} }} }};
@@ -176,7 +176,7 @@ int kp_{number}(struct pt_regs *regs)
 		return 0; /* began before the gate was open, or the table was full */
 	struct kp_call call = *found;
 	bpf_map_delete_elem(&kp_calls, &key);
-	if (kp_begin(&hit))
+	if (kp_wanted(&hit))
 		kp_body_{number}(&hit, regs, &call);
 	return 0;
 }}

@@ -172,8 +172,11 @@ def _entries(analysis: Analysis) -> Iterator[str]:
         yield f"""{{
 	struct kp_hit hit = {{ .site = p - kp_probes }};
 
-	if (kp_watching(&hit) && kp_begin(&hit))
-		kp_run_{number}(&hit, regs);"""
+	if (kp_watching(&hit)) {{
+		if (kp_begin(&hit))
+			kp_run_{number}(&hit, regs);
+		kp_end(&hit);
+	}}"""
         if handler.section:
             yield "\tkp_after[kp_this_cpu() & (KP_CPUS - 1)] = hit.wanted;"
         yield f"\treturn {'kp_skip(&hit, regs)' if handler.injects else '0'};\n}}\n"
@@ -209,8 +212,10 @@ static void kp_post_{number}(struct kprobe *p, struct pt_regs *regs, unsigned lo
 {{
 	struct kp_hit hit = {{ .site = p - kp_probes }};
 
-	if (kp_watching(&hit) && kp_after[kp_this_cpu() & (KP_CPUS - 1)])
+	if (kp_watching(&hit) && kp_after[kp_this_cpu() & (KP_CPUS - 1)]) {{
 		kp_run_post_{number}(&hit, regs);
+		kp_end(&hit);
+	}}
 }}
 """
 
@@ -258,9 +263,12 @@ static int kp_enter_{number}(struct kretprobe_instance *ri, struct pt_regs *regs
 	call->ts = 0;
 	if (!kp_watching(&hit))
 		return 0;
-	hit.cpu->entries++;
-	kp_keep_{number}(call, regs);
-	call->ts = kp_time();
+	if (!kp_spared_call(&hit)) {{
+		hit.cpu->entries++;
+		kp_keep_{number}(call, regs);
+		call->ts = kp_time();
+	}}
+	kp_end(&hit);
 	return 0;
 }}
 
@@ -270,8 +278,11 @@ static int kp_return_{number}(struct kretprobe_instance *ri, struct pt_regs *reg
 	struct kp_call *call = (void *)ri->data;
 	struct kp_hit hit = {{ .site = kp_probe(ri) - kp_probes }};
 
-	if (call->ts && kp_watching(&hit) && kp_begin(&hit))
-		kp_run_{number}(&hit, regs, call);
+	if (call->ts && kp_watching(&hit)) {{
+		if (kp_wanted(&hit))
+			kp_run_{number}(&hit, regs, call);
+		kp_end(&hit);
+	}}
 {replaced}	return 0;
 }}
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KpmagicError
-from ..options import ring_size, show_size
+from ..options import ring_size, show_share, show_size
 from ..run import Run
 from ..stats import Stats
 from .clean import clean, clean_lines, escape
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # shown as typed: what ended a run and belongs to an option
 AS_TYPED = {"for": "--for", "while": "--while", "max-events": "--max-events",
-            "max-time": "--max-time"}  # fmt: skip
+            "max-time": "--max-time", "max-overhead": "--max-overhead"}  # fmt: skip
 # the wire's reasons in END
 MISSED = {
     "probe": "while another probe was being handled on that CPU",
@@ -114,7 +114,8 @@ def _lines(text: str) -> str:
 def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
     """Return what the card of ``run`` says now; tables where --show is one of ``tables_for``."""
     head = clean(head_line(run))
-    notes = tuple(map(clean, place_notes(run) + _planted_note(run) + _buffer_note(run)))
+    notes = tuple(map(clean, place_notes(run) + _planted_note(run) + _buffer_note(run)
+                            + _cost_note(run)))
     if run.options.dry_run:
         return Content(head, notes, verbatim=run.source)
     show_tables = run.options.show in tables_for
@@ -134,6 +135,16 @@ def _buffer_note(run: Run) -> list[str]:
         return []
     return [f"--buffer {show_size(wanted)}: the kernel takes powers of two, so it has "
             f"{show_size(ring_size(wanted))}"]  # fmt: skip
+
+
+def _cost_note(run: Run) -> list[str]:
+    """What the handlers take, as the kernel has measured it; not shown where it does not tell."""
+    stats, cost, limit = run.stats, run.info.get("cost"), run.options.max_overhead
+    if stats.cost is None or not stats.hits or not cost:
+        return []
+    text = (f"handlers take {show_share(stats.cost)} of one CPU, "
+            f"{cost['busy_ns'] / stats.hits / 1000:.3g} µs a hit")  # fmt: skip
+    return [text + (f" (--max-overhead {show_share(limit)})" if limit else "")]
 
 
 def head_line(run: Run) -> str:

@@ -47,7 +47,7 @@ int kp_0_entry(struct pt_regs *kp_regs)
 {
 	struct kp_hit hit = { .site = bpf_get_attach_cookie(kp_regs) };
 
-	if (!kp_watching(&hit))
+	if (!kp_watching(&hit) || kp_spared_call(&hit))
 		return 0;
 	struct kp_call_key key = kp_call_key(&hit, kp_regs->sp);
 	struct kp_call call = { .words = { 0 } };
@@ -69,7 +69,7 @@ int kp_0(struct pt_regs *regs)
 		return 0; /* began before the gate was open, or the table was full */
 	struct kp_call call = *found;
 	bpf_map_delete_elem(&kp_calls, &key);
-	if (kp_begin(&hit))
+	if (kp_wanted(&hit))
 		kp_body_0(&hit, regs, &call);
 	return 0;
 }
@@ -91,7 +91,7 @@ int kp_2_entry(struct pt_regs *kp_regs)
 {
 	struct kp_hit hit = { .site = 2 };
 
-	if (!kp_watching(&hit))
+	if (!kp_watching(&hit) || kp_spared_call(&hit))
 		return 0;
 	struct kp_call_key key = kp_call_key(&hit, kp_regs->sp);
 	struct kp_call call = { .words = { 0 } };
@@ -113,7 +113,7 @@ int kp_2(struct pt_regs *regs)
 		return 0; /* began before the gate was open, or the table was full */
 	struct kp_call call = *found;
 	bpf_map_delete_elem(&kp_calls, &key);
-	if (kp_begin(&hit))
+	if (kp_wanted(&hit))
 		kp_body_2(&hit, regs, &call);
 	return 0;
 }

@@ -23,8 +23,11 @@ static int kp_pre_0(struct kprobe *p, struct pt_regs *regs)
 {
 	struct kp_hit hit = { .site = p - kp_probes };
 
-	if (kp_watching(&hit) && kp_begin(&hit))
-		kp_run_0(&hit, regs);
+	if (kp_watching(&hit)) {
+		if (kp_begin(&hit))
+			kp_run_0(&hit, regs);
+		kp_end(&hit);
+	}
 	return 0;
 }
 

@@ -39,9 +39,12 @@ static int kp_enter_0(struct kretprobe_instance *ri, struct pt_regs *regs)
 	call->ts = 0;
 	if (!kp_watching(&hit))
 		return 0;
-	hit.cpu->entries++;
-	kp_keep_0(call, regs);
-	call->ts = kp_time();
+	if (!kp_spared_call(&hit)) {
+		hit.cpu->entries++;
+		kp_keep_0(call, regs);
+		call->ts = kp_time();
+	}
+	kp_end(&hit);
 	return 0;
 }
 
@@ -51,8 +54,11 @@ static int kp_return_0(struct kretprobe_instance *ri, struct pt_regs *regs)
 	struct kp_call *call = (void *)ri->data;
 	struct kp_hit hit = { .site = kp_probe(ri) - kp_probes };
 
-	if (call->ts && kp_watching(&hit) && kp_begin(&hit))
-		kp_run_0(&hit, regs, call);
+	if (call->ts && kp_watching(&hit)) {
+		if (kp_wanted(&hit))
+			kp_run_0(&hit, regs, call);
+		kp_end(&hit);
+	}
 	kp_replace(&hit, regs);
 	return 0;
 }

@@ -27,8 +27,11 @@ static int kp_pre_0(struct kprobe *p, struct pt_regs *regs)
 {
 	struct kp_hit hit = { .site = p - kp_probes };
 
-	if (kp_watching(&hit) && kp_begin(&hit))
-		kp_run_0(&hit, regs);
+	if (kp_watching(&hit)) {
+		if (kp_begin(&hit))
+			kp_run_0(&hit, regs);
+		kp_end(&hit);
+	}
 	kp_after[kp_this_cpu() & (KP_CPUS - 1)] = hit.wanted;
 	return kp_skip(&hit, regs);
 }
@@ -40,8 +43,10 @@ static void kp_post_0(struct kprobe *p, struct pt_regs *regs, unsigned long flag
 {
 	struct kp_hit hit = { .site = p - kp_probes };
 
-	if (kp_watching(&hit) && kp_after[kp_this_cpu() & (KP_CPUS - 1)])
+	if (kp_watching(&hit) && kp_after[kp_this_cpu() & (KP_CPUS - 1)]) {
 		kp_run_post_0(&hit, regs);
+		kp_end(&hit);
+	}
 }
 
 static struct kprobe kp_probes[KP_SITES] = {

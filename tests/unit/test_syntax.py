@@ -31,6 +31,7 @@ GOOD = {
     "duration": ("500ms", 500_000_000),
     "command": ("'ls; echo $HOME {x}'", "ls; echo $HOME {x}"),
     "max_events": ("7", 7),
+    "max_overhead": ("5%", 0.05),
     "max_time": ("1h", 3_600_000_000_000),
     "where": ("'count > 10'", "count > 10"),
     "pid": ("42", 42),
