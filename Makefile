@@ -7,6 +7,8 @@
 # make test-browser  JupyterLab in a headless Chromium, which it installs; screenshots in build/
 # make record-lessons  run the lessons on a real kernel and keep what they show; LESSONS="01 07"
 # make fuzz     odd cells, bodies, texts and frames, 100,000 of most; make test tries a few
+# make test-runners  one notebook under nbclient, nbmake and jupyter execute, on ipykernel 6 and 7
+# make lab      JupyterLab on notebooks/, installed when it is missing
 # make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
 # make crash    handlers that end their kernel, each of three kinds TURNS times (20)
 # make check    ruff, mypy, import-linter
@@ -28,7 +30,7 @@ AT_ONCE ?= 2
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak crash check lock bench bench-quick \
+.PHONY: help setup test-runners lab docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak crash check lock bench bench-quick \
   bench-classroom binder clean record-lessons
 .DEFAULT_GOAL := help
 
@@ -44,6 +46,7 @@ demo: setup
 	$(PY) notebooks/execute.py $(NOTEBOOK)
 
 test: setup
+	@.ci/ipykernel6
 	$(PYTEST) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
 	$(PYTEST) tests/kernel/test_cases.py --kernel 6.12 -k as-function
 	$(PYTEST) tests/notebooks/test_lessons.py --kernel 6.12 -k live
@@ -77,6 +80,15 @@ record-lessons: setup
 
 fuzz: setup
 	KPMAGIC_FUZZ=full $(PYTEST) tests/fuzz
+
+test-runners: setup
+	@.ci/ipykernel6
+	KPMAGIC_ALL_RUNNERS=1 $(PYTEST) tests/runners
+
+lab: setup
+	@$(PY) -c 'import jupyterlab' 2>/dev/null || \
+	    $(PY) -m pip install -q --disable-pip-version-check 'jupyterlab>=4.2'
+	.venv/bin/jupyter lab notebooks $(shell [ "$$(id -u)" != 0 ] || echo --allow-root)
 
 soak: setup
 	KPMAGIC_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults

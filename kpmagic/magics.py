@@ -6,7 +6,6 @@ Importing this starts nothing; what is heavy is imported by the first magic that
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -22,6 +21,7 @@ from IPython.core.magic import (
 from .errors import CellError
 from .options import help_text
 from .syntax import parse_probe
+from .view.front_end import has_displays, is_headless
 from .vocabulary import help_text as words_text
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from .run import Run
     from .view.complete import Known
     from .view.live import Panel
-
-NONINTERACTIVE = "KPMAGIC_NONINTERACTIVE"
 
 
 @magics_class
@@ -232,19 +230,6 @@ class _progress:
         session.progress = self._before
         if kind is not None or self.panel.quiet:
             self.panel.done()
-
-
-def has_displays(shell: InteractiveShell) -> bool:
-    """Whether an output can be changed after it was shown: in notebooks, not in terminals."""
-    return getattr(shell, "kernel", None) is not None
-
-
-def is_headless(shell: InteractiveShell) -> bool:
-    """Whether nobody sits there who could interrupt: nbclient and its kin allow no input."""
-    if os.environ.get(NONINTERACTIVE):
-        return True
-    kernel = getattr(shell, "kernel", None)
-    return kernel is not None and not getattr(kernel, "_allow_stdin", True)
 
 
 def check_headless(chosen: Options, shell: InteractiveShell) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import KpmagicError
 from .card import STYLE
 from .clean import escape
+from .front_end import nobody_looks
 from .panel_rows import HEADERS, RIGHT, Row, row, table
 from .pulse import pulse
 from .stop_button import available
@@ -47,7 +48,7 @@ class ProbePanel:
     __repr__ = text
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        if not available():
+        if not available() or nobody_looks():
             return {"text/plain": self.text()}
         bundle: dict[str, Any] = self.widget()._repr_mimebundle_()
         return bundle | {"text/plain": self.text()}
