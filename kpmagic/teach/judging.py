@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CellError
+from ..modules.run import ModuleRun
 from ..result import Result
 from ..syntax import suggestion
 
@@ -93,7 +94,7 @@ def find(name: str) -> Exercise:
 
 def the_run(answer: object) -> Any:
     """Return ``answer`` if it is a run that has ended. Raises Hint."""
-    if not isinstance(answer, Result):
+    if not isinstance(answer, (Result, ModuleRun)):
         raise Hint("the run itself is wanted: bind it with -o NAME and give NAME to check, or the "
                    "value of kpmagic.probe(…)")  # fmt: skip
     if answer.state == "running":
