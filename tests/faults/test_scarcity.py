@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import kpmagic
-from kpmagic import cache
+from kpmagic import build, cache
 from kpmagic.connection import Connection
 from kpmagic.errors import KpmagicError
 from kpmagic.targets.sandbox import Sandbox
@@ -80,6 +80,7 @@ def test_the_cache_is_removed_by_another(
 ) -> None:
     (tmp_path / "kernels").symlink_to(cache.directory("kernels"))
     monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    build.close_compilers()  # those of other tests know another cache
     with Connection(Sandbox(fetched_kernel, workdir=Path("/"), saved=False)) as connection:
         for number in range(2):
             body = f"emit(pid, number = {number});"
