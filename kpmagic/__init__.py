@@ -25,7 +25,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .api import bpftrace, module, probe, retprobe
+    from .api import bcc, bpftrace, module, probe, retprobe
     from .comparison import compare
     from .loading import load
     from .magics import load_ipython_extension, unload_ipython_extension
@@ -42,6 +42,7 @@ _LATER = {
     "connect": "session",
     "use": "session",
     "compare": "comparison",
+    "bcc": "api",
     "bpftrace": "api",
     "module": "api",
     "probe": "api",
@@ -67,6 +68,7 @@ __all__ = [
     "TargetLost",
     "VerifierError",
     "__version__",
+    "bcc",
     "bpftrace",
     "compare",
     "connect",

@@ -12,7 +12,7 @@ from .answers import Answer, failure_of, of_module, of_probe
 from .connection import Connection
 from .errors import CellError, KpmagicError, NotPermitted
 from .gathering import facts_for, function_names
-from .model import Artifact, Kind, Module, Options, Plan, Probe
+from .model import Artifact, Kind, Module, Options, Plan, Probe, Site
 from .modules.run import ModuleRun
 from .modules.saving import record as record_module
 from .modules.source import module_from_keywords
@@ -22,7 +22,7 @@ from .resolve import resolve
 from .run import Run
 from .saving import record_dry_run
 from .session import SANDBOX, recorder, session
-from .syntax import probe_from_keywords
+from .syntax import parse_spec, probe_from_keywords
 from .userland.images import Images
 from .userland.memory import Memory
 from .view.card import CARD
@@ -86,6 +86,23 @@ def bpftrace(script: str, *, target: Connection | str | None = None, **options: 
     otherwise when the probes are there. Raises KpmagicError.
     """
     asked = script_from_keywords("bpftrace", script, options)
+    run = start_script(asked, session.connection(target))
+    return run.finish() if ends_itself(asked.options) else run
+
+
+def bcc(
+    source: str,
+    *places: str,
+    target: Connection | str | None = None,
+    **options: Any,
+) -> PeerRun:
+    """Compile ``source``, in BCC's dialect of C, with the target's own BCC and attach it.
+
+    ``places`` are those of %%bcc: ``"vfs_read"`` for its one function, ``"do_entry=vfs_read"``,
+    ``"do_return=vfs_read%return"``; functions called ``kprobe__SYMBOL`` need none. The options
+    are those of `bpftrace`, and ``defines``. Raises KpmagicError.
+    """
+    asked = script_from_keywords("bcc", source, options, places)
     run = start_script(asked, session.connection(target))
     return run.finish() if ends_itself(asked.options) else run
 
@@ -266,7 +283,8 @@ def start_script(asked: Script, connection: Connection, bind: BindPeer | None = 
     from .view.peer_card import PEER_CARD
 
     connection.require_kernel()
-    run = PeerRun(connection, asked, PEER_CARD)
+    settings = _bcc_settings(asked, connection) if asked.tool == "bcc" else None
+    run = PeerRun(connection, asked, PEER_CARD, settings)
     if bind is not None:
         bind(run)
     if asked.options.dry_run:
@@ -281,3 +299,19 @@ def start_script(asked: Script, connection: Connection, bind: BindPeer | None = 
     if replaced is not None:
         replaced.stop("replaced")
     return run
+
+
+def _bcc_settings(asked: Script, connection: Connection) -> dict[str, Any]:
+    """Return what agent/bcc.py is told. Raises CellError, SymbolError."""
+    from .peers.dialect import places_of
+    from .peers.settings import of_script
+
+    wanted = places_of(asked)
+    facts = connection.facts(session.progress)
+    places = [(each, _sites(each.spec, asked.options, facts)) for each in wanted]
+    compiler = build.compiler_for(facts.btf_file, facts.build_id)
+    return of_script(asked, places, compiler.headers.directory)
+
+
+def _sites(spec: str, options: Options, facts: KernelFacts) -> tuple[Site, ...]:
+    return resolve(Probe("kprobe", (parse_spec(spec),), None, options), facts).sites

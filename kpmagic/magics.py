@@ -85,6 +85,14 @@ class KpmagicMagics(Magics):
 
         return self._script(parse_script("bpftrace", line, cell, cell=self._cell()))
 
+    @no_var_expand
+    @cell_magic
+    def bcc(self, line: str, cell: str) -> PeerRun:
+        from .peers.script import parse_script
+
+        names = self.shell.user_ns
+        return self._script(parse_script("bcc", line, cell, cell=self._cell(), names=names))
+
     def _cell(self) -> str:
         return f"In[{self.shell.execution_count}]"
 
@@ -210,6 +218,17 @@ df() has a row for each line that it prints, aggregates its maps as tables. Retu
 
 {help_text("bpftrace")}
 """
+KpmagicMagics.bcc.__doc__ = f"""Compile the cell with the target's own BCC, in its dialect of C.
+
+    %%bcc [SPEC…] [options]         SPEC, or FUNCTION=SPEC, or FUNCTION=SPEC%return
+    BPF_HASH(counts);               functions called kprobe__SYMBOL need no SPEC
+    int hello(void *ctx) {{ counts.increment(0); return 0; }}
+
+df() has a row for each event of BPF_PERF_OUTPUT and each line of bpf_trace_printk, aggregates
+are the tables. Returns the run.
+
+{help_text("bcc")}
+"""
 KpmagicMagics.kp.__doc__ = "Everything but probes: %kp alone lists the subcommands."
 
 
@@ -277,6 +296,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     session.close()
     complete_shell.remove(shell)
     probes = ("kprobe", "kretprobe")
-    for kind, names in (("line", (*probes, "kp")), ("cell", (*probes, "kmodule", "bpftrace"))):
+    cells = (*probes, "kmodule", "bpftrace", "bcc")
+    for kind, names in (("line", (*probes, "kp")), ("cell", cells)):
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)

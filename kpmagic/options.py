@@ -282,11 +282,12 @@ OPTIONS: tuple[Option, ...] = (
 # the options of %%kmodule: a module is in the kernel that long, and filters nothing
 OF_MODULES = frozenset(("out", "duration", "command", "background", "max_time", "target", "dry_run",
                         "rename", "show", "quiet", "yes_on_this_kernel"))  # fmt: skip
-# of %%bpftrace: what is probed, and when, the script says
-OF_SCRIPTS = OF_MODULES - {"rename"} | {"name"}
+# of %%bpftrace and %%bcc: what is probed, and when, the script says
+OF_SCRIPTS = OF_MODULES - {"rename", "yes_on_this_kernel"} | {"name"}
 OF_MODULES_ONLY = frozenset(("rename",))
 
-OF_KIND: Mapping[str, frozenset[str]] = {"kmodule": OF_MODULES, "bpftrace": OF_SCRIPTS}
+OF_KIND: Mapping[str, frozenset[str]] = {"kmodule": OF_MODULES, "bpftrace": OF_SCRIPTS,
+                                        "bcc": OF_SCRIPTS | {"defines"}}  # fmt: skip
 
 BY_FLAG: Mapping[str, Option] = {
     flag: option for option in OPTIONS for flag in (option.flag, option.short) if flag

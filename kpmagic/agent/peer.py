@@ -8,6 +8,8 @@ The loop goes on while the tracer compiles, which may take half a minute.
 
 from __future__ import annotations
 
+import importlib.util
+import marshal
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -25,6 +27,11 @@ MS = 1_000_000
 END_SECONDS = 8.0  # in which a tracer prints what it has and ends
 MOST_SAID = 1 << 16  # bytes kept of what it said on its error output while it started
 
+PYTHON = "/usr/bin/python3"  # the distribution's BCC is a module of this one
+# a source begins with its licence, bytecode with a letter
+RUN = f"""import marshal
+data = open({FIRST_FILE + 1}, "rb").read()
+exec(compile(data, "bcc.py", "exec") if data[:1] == b"#" else marshal.loads(data))"""
 # bpftrace -c starts its command when all probes are attached, and ends with it
 CHILD = b"echo attached >&3\nread -r _ <&3\n"
 
@@ -38,6 +45,7 @@ class Asked(NamedTuple):
     cwd: str | None
     max_ns: int | None
     for_ns: int | None
+    settings: str = "{}"
 
 
 def asked(message: dict[str, Any], blob: bytes) -> Asked:
@@ -45,13 +53,15 @@ def asked(message: dict[str, Any], blob: bytes) -> Asked:
     tool = arguments.text(message, "tool")
     if tool not in TOOLS:
         raise Refused("request", f"no tracer '{tool}'")
-    times = [arguments.number(message, name, 0, U64, -1) for name in ("max_ns", "for_ns")]
+    longest, ends = (arguments.number(message, name, 0, U64, -1) for name in ("max_ns", "for_ns"))
     return Asked(
         blob,
         tool,
         arguments.text(message, "command", needed=False),
         arguments.text(message, "cwd", needed=False),
-        *(None if ns == -1 else ns for ns in times),
+        None if longest == -1 else longest,
+        None if ends == -1 else ends,
+        arguments.text(message, "settings", needed=False) or "{}",
     )
 
 
@@ -62,7 +72,23 @@ def bpftrace(name: str, wanted: Asked) -> Tool:
     return Tool(name, words, wanted.script, [CHILD], wanted.cwd)
 
 
-TOOLS: dict[str, Callable[[str, Asked], Tool]] = {"bpftrace": bpftrace}
+def bcc(name: str, wanted: Asked) -> Tool:
+    """Start BCC under the system's Python, which has it. Raises Refused."""
+    return Tool(name, [find(PYTHON), "-I", "-c", RUN], wanted.script,
+                [wanted.settings.encode(), program("kpmagic.agent.bcc")], wanted.cwd)  # fmt: skip
+
+
+def program(module: str) -> bytes:
+    """Return a module of the agent's for RUN: its source, or its bytecode where that is all."""
+    spec = importlib.util.find_spec(module)
+    loader: Any = None if spec is None else spec.loader
+    source = loader.get_source(module)
+    if source is not None:
+        return str(source).encode()
+    return marshal.dumps(loader.get_code(module))
+
+
+TOOLS: dict[str, Callable[[str, Asked], Tool]] = {"bpftrace": bpftrace, "bcc": bcc}
 
 Started = Callable[[dict[str, Any]], None]
 Refuse = Callable[[Refused], None]

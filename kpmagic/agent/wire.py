@@ -90,8 +90,8 @@ Words a REQUEST may ``do`` (arguments → ok)
                "permission", "os". END has no counters
     peer       the run is the frame's; blob: a script for another tracer of the target, which is
                started with it. Its output arrives as DATA frames of whatever it prints, its
-               error output as LOG frames ("tool"). Arguments: tool ("bpftrace"); command, cwd,
-               max_ns, for_ns as of ``start``
+               error output as LOG frames ("tool"). Arguments: tool ("bpftrace", "bcc"; bcc also
+               has settings, see agent/bcc.py); command, cwd, max_ns, for_ns as of ``start``
              → {"start_ns"} when its probes are there. error kinds: "missing" (message: the
                program), "tool" (errno: its exit code; log: its error output), "spawn", "os".
                END has no counters; its reason is "exit" when the tracer ended by itself

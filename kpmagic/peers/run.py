@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +19,23 @@ from ..model import Artifact, Source
 from ..refusals import MissingRefusal, ToolRefusal
 from ..shown import Shown, View
 from ..stats import Stats
+from .bcc_output import BccOutput
 from .output import Output
-from .refusals import explain, missing
+from .refusals import explain, in_the_cell, missing
 from .script import Script
 
 if TYPE_CHECKING:
     import pandas as pd
 
+AnyOutput = Output | BccOutput
+OUTPUTS: dict[str, Callable[[str], AnyOutput]] = {"bpftrace": Output, "bcc": BccOutput}
 START_PATIENCE = 180.0  # s: a script of many probes on an emulated machine
 
 
 class PeerLife:
     """What has arrived of one run of a tracer."""
 
-    def __init__(self, number: int, output: Output, command: str | None) -> None:
+    def __init__(self, number: int, output: AnyOutput, command: str | None) -> None:
         self.number = number
         self.output = output
         self.workload = None if command is None else Workload(command)
@@ -82,8 +87,15 @@ class PeerRun(Shown, Controlled):
     connection: Connection
     _life: PeerLife
 
-    def __init__(self, connection: Connection, script: Script, view: View | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        script: Script,
+        view: View | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.connection = connection
+        self._settings = settings
         self.script = script
         self.options = script.options
         self.name = script.name
@@ -123,6 +135,11 @@ class PeerRun(Shown, Controlled):
         return Stats(hits=output.rows + output.lost, rows=output.rows, dropped=output.lost)
 
     @property
+    def unit(self) -> str:
+        """What its rows are."""
+        return "event" if self.script.tool == "bcc" else "line"
+
+    @property
     def workload(self) -> Workload | None:
         """The command of ``--while`` with its exit code and output; None without one."""
         return self._life.workload
@@ -152,7 +169,7 @@ class PeerRun(Shown, Controlled):
     @property
     def said(self) -> str:
         """What it wrote on its error output: warnings, and errors of the script."""
-        return self._life.said
+        return in_the_cell(self._life.said, self.script)
 
     @property
     def remarks(self) -> list[str]:
@@ -197,6 +214,7 @@ class PeerRun(Shown, Controlled):
                 "peer", self.artifact.object, run=life.number, timeout=START_PATIENCE,
                 tool=self.script.tool, command=self.options.command, cwd=self.connection.cwd,
                 max_ns=self.options.max_time, for_ns=self.options.duration,
+                settings=None if self._settings is None else json.dumps(self._settings),
             )  # fmt: skip
         except MissingRefusal as refusal:
             raise missing(refusal.message, self.connection.name) from None
@@ -221,7 +239,7 @@ class PeerRun(Shown, Controlled):
         return None if self._view is None else self._view.html(self)
 
     def _new_life(self, number: int = 0) -> PeerLife:
-        life = PeerLife(number, Output(self.script.text), self.options.command)
+        life = PeerLife(number, OUTPUTS[self.script.tool](self.script.text), self.options.command)
         if not number:
             life.ended.set()
         return life

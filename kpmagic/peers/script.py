@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,23 +13,31 @@ from ..model import Options
 from ..options import probe_name
 from ..syntax import Line, options_from_keywords
 
-HINTS = {"bpftrace": "this is written: %%bpftrace [options], and the script below it"}
+HINTS = {
+    "bpftrace": "this is written: %%bpftrace [options], and the script below it",
+    "bcc": "this is written: %%bcc [SPEC…] [options], and C in BCC's dialect below it",
+}
+WITH_PLACES = ("bcc",)
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script as the user wrote it, for ``tool``, from line ``body_line`` of the cell."""
+    """A script as the user wrote it, for ``tool``, from line ``body_line`` of the cell.
+
+    ``places`` are where its functions go, for a tool whose scripts do not say.
+    """
 
     tool: str
     text: str
     options: Options
     cell: str = "cell"
     body_line: int = 2
+    places: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What the run is called: by --name, or after its first probe."""
-        return self.options.name or _first_probe(self.text) or self.tool
+        return self.options.name or _first_probe(self) or self.tool
 
     def place(self, line: int, column: int = 0) -> Place:
         """Return line and column, 1-based, of the script as a place in the cell."""
@@ -43,19 +51,29 @@ class Script:
         return self.place(self.text.count("\n", 0, offset) + 1, offset - begin + 1)
 
 
-def parse_script(tool: str, line: str, text: str, *, cell: str = "cell") -> Script:
+def parse_script(
+    tool: str,
+    line: str,
+    text: str,
+    *,
+    cell: str = "cell",
+    names: Mapping[str, object] | None = None,
+) -> Script:
     """Return what a cell of ``tool`` asks for. Raises CellError."""
-    parsed = Line(tool, line, text, cell, {})
+    parsed = Line(tool, line, text, cell, names or {})
     named = parsed.words()
-    if named:
+    if named and tool not in WITH_PLACES:
         parsed.fail(f"{named[0].text!r} is no option", named[0].start, HINTS[tool])
-    return checked(Script(tool, text, Options(**parsed.values), cell))
+    places = tuple(word.text for word in named)
+    return checked(Script(tool, text, Options(**parsed.values), cell, places=places))
 
 
-def script_from_keywords(tool: str, text: str, keywords: Mapping[str, Any]) -> Script:
+def script_from_keywords(
+    tool: str, text: str, keywords: Mapping[str, Any], places: Iterable[str] = ()
+) -> Script:
     """Return the Script of ``kpmagic.bpftrace(text, **keywords)``. Raises CellError."""
     options = options_from_keywords(tool, keywords)
-    return checked(Script(tool, text, options, "script", 1))
+    return checked(Script(tool, text, options, "script", 1, tuple(places)))
 
 
 def checked(script: Script) -> Script:
@@ -74,10 +92,11 @@ def blanked(text: str) -> str:
     return re.sub(pattern, lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.DOTALL)
 
 
-def _first_probe(text: str) -> str:
-    """Return the first probe of a bpftrace script that is one of the kernel's, or ``""``."""
-    for word in re.findall(r"[\w:.*?+-]+", blanked(text)):
-        if ":" in word:
+def _first_probe(script: Script) -> str:
+    """Return the first probe of a script that is one of the kernel's, or ``""``."""
+    text = " ".join(script.places) or blanked(script.text)
+    for word in re.findall(r"\bk(?:ret)?probe__\w+|[\w:.*?+-]+", text):
+        if ":" in word or script.places or "probe__" in word:
             try:
                 return probe_name(word)
             except ValueError:

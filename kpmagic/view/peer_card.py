@@ -32,7 +32,7 @@ PEER_CARD = PeerCard()
 def head(run: PeerRun) -> str:
     """Return the card's first line."""
     stats = run.stats
-    rows = f"{grouped(stats.rows)} {'line' if stats.rows == 1 else 'lines'}"
+    rows = f"{grouped(stats.rows)} {run.unit}{'s' if stats.rows != 1 else ''}"
     numbers = [] if run.options.dry_run else [f"{rows}; {grouped(stats.dropped)} events lost"]
     where = f" {run.script.tool} on {run.info['target']} {run.info['kernel_release']}"
     return "  ".join([f"■ {run.name}", state_text(run), *numbers, where])
@@ -57,7 +57,7 @@ def _tables(run: PeerRun) -> list[Table]:
     found = []
     first = run.head(20)
     if len(first):
-        found.append(of_frame(first, run.stats.rows, "lines"))
+        found.append(of_frame(first, run.stats.rows, f"{run.unit}s"))
     for name, frame in run.aggregates.items():
         is_histogram = {"low", "high", "count"} <= set(frame.columns) and len(frame) > 0
         found.append(of_histogram(frame, name) if is_histogram
