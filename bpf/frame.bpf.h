@@ -6,19 +6,32 @@
 #ifndef KPMAGIC_FRAME_BPF_H
 #define KPMAGIC_FRAME_BPF_H
 
+struct kp_shared {
+	struct kp_gate gate;
+	struct kp_cpu cpu[KP_CPUS];
+};
+
+#ifdef KP_BCC
+
+/* BCC has no variables: these are maps that the agent has made, known by their descriptors. */
+#define kp_config KP_VARIABLE(const volatile struct kp_config, kp_config)
+#define kp KP_VARIABLE(struct kp_shared, kp)
+#define kp_ring KP_MAP(kp_ring)
+
+#else
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 const volatile struct kp_config kp_config SEC(".rodata.kp") = {};
 
-struct {
-	struct kp_gate gate;
-	struct kp_cpu cpu[KP_CPUS];
-} kp SEC(".data.kp") = {};
+struct kp_shared kp SEC(".data.kp") = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);
 } kp_ring SEC(".maps");
+
+#endif
 
 /* Whether this hit is one of the traced system's while the gate is open. */
 static __always_inline bool kp_watching(struct kp_hit *hit)

@@ -157,6 +157,9 @@ def _check_backend(asked: Probe) -> None:
     if chosen.maxactive and (chosen.backend != "kmod" or asked.kind != "kretprobe"):
         raise CellError("--maxactive is for return probes that are a module",
                         hint="%%kretprobe … --backend kmod --maxactive N")  # fmt: skip
+    if chosen.max_overhead and chosen.backend == "bcc":
+        raise CellError("--max-overhead: BCC's programs do not tell what they cost",
+                        hint="--backend bpf and --backend kmod do")  # fmt: skip
 
 
 def _check_whose_kernel(chosen: Options, connection: Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -15,15 +16,17 @@ from pathlib import Path
 from kpmagic import cache
 from kpmagic.analysis.analyse import analyse, define_arguments
 from kpmagic.backends.base import Backend
+from kpmagic.backends.bcc import Bcc, maps, whole
 from kpmagic.backends.bpf import Bpf
 from kpmagic.backends.handlers import CELL
 from kpmagic.compiler.client import Compiler
 from kpmagic.compiler.toolchain import bpf_directory, headers
 from kpmagic.errors import BuildError, CellError, Place
 from kpmagic.kernel.facts import KernelFacts
+from kpmagic.kernel.pruned import packed
 from kpmagic.model import Artifact, Plan, Probe, Source
 
-BACKENDS: dict[str, Backend] = {"bpf": Bpf()}
+BACKENDS: dict[str, Backend] = {"bpf": Bpf(), "bcc": Bcc()}
 
 _compilers: dict[str, Compiler] = {}
 _lock = threading.Lock()
@@ -60,6 +63,8 @@ def build(plan: Plan, facts: KernelFacts) -> Artifact:
     compiler = compiler_of(plan, facts)
     started = time.perf_counter()
     source = render(plan, compiler)
+    if plan.probe.options.backend == "bcc":
+        return for_bcc(plan, source, compiler, started)
     digest = _digest(source, compiler, plan.probe)
     kept = compiler.headers.directory / "objects" / digest
     object_ = _read(kept)
@@ -68,6 +73,20 @@ def build(plan: Plan, facts: KernelFacts) -> Artifact:
     object_ = compile_source(source, compiler, plan.probe)
     _write(kept, object_)
     return Artifact(source, object_, compiler.version, time.perf_counter() - started, digest)
+
+
+def for_bcc(plan: Plan, source: Source, compiler: Compiler, started: float) -> Artifact:
+    """Return an artifact whose payload is source: BCC compiles and loads in one, on the target."""
+    text = whole(source, bpf_directory())
+    parts = {
+        "source": text,
+        "types": packed(compiler.headers.directory / "vmlinux.h", text),
+        "cflags": [*define_arguments(plan.probe), "-Wno-macro-redefined", "-Wno-unused-function"],
+        "maps": [vars(each) for each in maps(source, plan.cpus)],
+    }
+    payload = json.dumps(parts, sort_keys=True).encode()
+    digest = hashlib.sha256(payload).hexdigest()
+    return Artifact(source, payload, "BCC's clang", time.perf_counter() - started, digest)
 
 
 def compiler_of(plan: Plan, facts: KernelFacts) -> Compiler:

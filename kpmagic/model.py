@@ -149,6 +149,13 @@ class Probe:
     body_line: int = 2
     where_at: int = 0
 
+    def place(self, line: int, column: int = 0) -> Place:
+        """Return a line of the cell as a place in it; columns are those of generated text."""
+        lines = (self.body or "").split("\n")
+        number = line - self.body_line
+        text = lines[number].replace("\t", " ") if 0 <= number < len(lines) else ""
+        return Place(line, 0, text, self.cell)
+
 
 @dataclass(frozen=True)
 class Module:

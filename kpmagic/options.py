@@ -182,12 +182,10 @@ def probe_name(value: object) -> str:
     return name
 
 
-def one_of(*words: str, later: tuple[str, ...] = ()) -> Callable[[object], str]:
-    """Return a parser of one of ``words``; ``later`` are words of the contract not built yet."""
+def one_of(*words: str) -> Callable[[object], str]:
+    """Return a parser of one of ``words``."""
 
     def parse(value: object) -> str:
-        if value in later:
-            raise ValueError(f"not available in this version, only {', '.join(words)}")
         if value not in words:
             raise ValueError(f"one of {', '.join(words)} is needed")
         return str(value)
@@ -246,7 +244,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("", "defines", "a C define; VALUE may be $python_name (int or str)",
            "NAME=VALUE", text, short="-D", keyword="defines"),
     Option("--backend", "backend", "how the handler reaches the kernel (default bpf)",
-           "bpf|kmod", one_of("bpf", "kmod", later=("bcc",)), keyword="backend"),
+           "bpf|kmod|bcc", one_of("bpf", "kmod", "bcc"), keyword="backend"),
     Option("--maxactive", "maxactive", "with kmod: calls of a return probe that can be going on",
            "N", maxactive, keyword="maxactive"),
     Option("--mechanism", "mechanism", "how the kernel is to plant it, or an error that says why "

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from . import options, saving
+from . import options, saving, tracers
 from .batches import Batches
 from .connection import Listener
 from .control import START_PATIENCE, Asked, Controlled
@@ -19,7 +19,7 @@ from .errors import TargetError, TargetLost
 from .life import Life
 from .model import Artifact, Options, Plan, Program
 from .recording import Recording, Rows
-from .refusals import VerifierRefusal
+from .refusals import MissingRefusal, ToolRefusal, VerifierRefusal
 from .result import Result, left_out
 from .shown import View
 from .spool import Spool
@@ -27,6 +27,7 @@ from .stack_names import LookUp, no_name
 from .userland.memory import Memory
 
 CERTAIN = (1 << 32) - 1  # bpf/inject.kmod.h: chance
+BCC_PATIENCE = 120.0  # s: half a minute under emulation, on a quiet machine
 PROBE_PATIENCE = 0.5  # s for each that is planted, on a busy machine
 
 
@@ -168,11 +169,17 @@ class Run(Result, Controlled):
     def _request_start(self, life: Life) -> tuple[dict[str, Any], bytes]:
         arguments = start_arguments(self.plan, self.artifact)
         patience = START_PATIENCE + PROBE_PATIENCE * len(arguments["programs"])
+        patience += BCC_PATIENCE * bool(arguments["bcc"])
         try:
             return self.connection.request(
                 "start", self.artifact.object, run=life.number, timeout=patience,
                 cwd=self.connection.cwd, **arguments,
             )  # fmt: skip
+        except MissingRefusal as refusal:
+            raise tracers.missing(refusal.message, self.connection.name) from None
+        except ToolRefusal as refusal:
+            where = self.connection.name
+            raise tracers.of_bcc(refusal, self.plan.probe.place, where) from None
         except VerifierRefusal as refusal:
             from .verifier import explain
 
@@ -240,6 +247,7 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "mappings": "ustack" in source.kinds,
         "module": source.module or None,
         "injection": _injection(chosen) if chosen.inject else None,
+        "bcc": chosen.backend == "bcc",
         "key_sizes": [each.key_size for each in source.aggregates],
         "mechanism": chosen.mechanism or None,
     }

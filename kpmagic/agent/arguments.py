@@ -68,6 +68,7 @@ class Start(NamedTuple):
     mechanism: str = ""
     injection: dict[str, int] | None = None
     mappings: bool = False
+    bcc: bool = False
 
     @property
     def stride(self) -> int:
@@ -126,6 +127,7 @@ def start(message: dict[str, Any], blob: bytes) -> Start:
         key_sizes=_sizes(message, "key_sizes"),
         mechanism=text(message, "mechanism", needed=False) or "",
         injection=_injection(message.get("injection")),
+        bcc=bool(message.get("bcc")),
         mappings=bool(message.get("mappings")),
     )
     _check(asked)

@@ -159,10 +159,14 @@ def attach(program: Any, places: list[dict[str, Any]]) -> None:
     for place in places:
         event = place["symbol"].encode()
         name = place["function"].encode()
-        if place["return"]:
-            program.attach_kretprobe(event=event, fn_name=name)
-        else:
-            program.attach_kprobe(event=event, event_off=place["offset"], fn_name=name)
+        try:
+            if place["return"]:
+                program.attach_kretprobe(event=event, fn_name=name)
+            else:
+                program.attach_kprobe(event=event, event_off=place["offset"], fn_name=name)
+        except Exception:
+            if not place.get("optional"):
+                raise
 
 
 class Script:

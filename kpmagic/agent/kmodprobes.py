@@ -132,6 +132,9 @@ class ModuleProbes:
         """Return how often the handlers ran, and for how many ns."""
         return self.gate.spent()
 
+    def look(self) -> None:
+        """Notice what has become of them: these stay as long as this process."""
+
     def detach(self) -> bool:
         """Take out the probes; the module stays until the ring is empty."""
         if self._attached:

@@ -221,10 +221,22 @@ def start(agent: Agent, request: Request) -> None:
     from kpmagic.agent.session import Session
 
     agent.new_number(request.run)
-    session = Session(agent.channel, request.run, arguments.start(request.message, request.blob))
-    agent.runs[request.run] = session
-    agent.reply(request.run, request.identity, session.started)
-    session.go()
+    asked = arguments.start(request.message, request.blob)
+
+    def begin(session: Session) -> None:
+        agent.runs[request.run] = session
+        agent.reply(request.run, request.identity, session.started)
+        session.go()
+
+    if asked.bcc:
+        from kpmagic.agent.compiling import Compiling
+
+        def refuse(refused: Refused) -> None:
+            agent.refuse(request.run, request.identity, refused)
+
+        agent.runs[request.run] = Compiling(agent.channel, request.run, asked, begin, refuse)
+    else:
+        begin(Session(agent.channel, request.run, asked))
 
 
 def insmod(agent: Agent, request: Request) -> None:

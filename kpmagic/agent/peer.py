@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import marshal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kpmagic.agent import arguments, wire
@@ -73,9 +73,16 @@ def bpftrace(name: str, wanted: Asked) -> Tool:
 
 
 def bcc(name: str, wanted: Asked) -> Tool:
-    """Start BCC under the system's Python, which has it. Raises Refused."""
-    return Tool(name, [find(PYTHON), "-I", "-c", RUN], wanted.script,
-                [wanted.settings.encode(), program("kpmagic.agent.bcc")], wanted.cwd)  # fmt: skip
+    """Start BCC on a script. Raises Refused."""
+    return bcc_tool(name, wanted.script, wanted.settings, wanted.cwd)
+
+
+def bcc_tool(
+    name: str, source: bytes, settings: str, cwd: str | None, fds: Sequence[int] = ()
+) -> Tool:
+    """Start BCC under the system's Python, which has it; ``fds`` it inherits. Raises Refused."""
+    files = [settings.encode(), program("kpmagic.agent.bcc")]
+    return Tool(name, [find(PYTHON), "-I", "-c", RUN], source, files, cwd, fds)
 
 
 def program(module: str) -> bytes:

@@ -92,6 +92,9 @@ class Probes:
         ways = sorted({each.way for each in self._asked.programs})
         return {"attached": planted.attached, "left_out": planted.left_out, "ways": ways}
 
+    def look(self) -> None:
+        """Notice what has become of them: these stay as long as this process."""
+
     def detach(self) -> bool:
         """Begin to take out the probes, or see how far that is: whether all are out."""
         if self._departure is None:

@@ -11,7 +11,7 @@ for seconds: END does not wait for the last of them, for behind the gate they do
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from kpmagic.agent import code, optimiser, wire
 from kpmagic.agent.alarm import Alarm
@@ -40,10 +40,20 @@ PIECES = 8  # of the ring before the channel is looked at again
 CHANGING = (*wire.COUNTERS, "missed", "busy_ns")  # counters worth telling: time passes anyway
 
 
+class Planted(NamedTuple):
+    """Probes that are there already, their command, and the ns that it took."""
+
+    probes: Any
+    workload: Workload | None
+    took: int
+
+
 class Session:
     """A run that is attached."""
 
-    def __init__(self, channel: Channel, number: int, asked: Start) -> None:
+    def __init__(
+        self, channel: Channel, number: int, asked: Start, planted: Planted | None = None
+    ) -> None:
         """Load, spawn held back, attach; the gate is still shut. Raises Refused."""
         self.number = number
         self.ended = False
@@ -58,9 +68,10 @@ class Session:
         self._missed: Missed | None = None
         self._missed_at = 0
         self._last_counters: tuple[int, dict[str, int]] = (0, {})
-        self._workload = None
+        self._workload = None if planted is None else planted.workload
+        self._already = planted
         self._mappings = Mappings(channel, number)
-        if asked.command is not None:
+        if asked.command is not None and planted is None:
             self._workload = Workload(number, asked.command, asked.cwd)
         try:
             self._plant()
@@ -103,7 +114,7 @@ class Session:
             **planted,
             "canary": self._alarm.sings,
             "mechanism": self._watch.mechanism,
-            "load_ns": loaded - began,
+            "load_ns": loaded - began if self._already is None else self._already.took,
             "attach_ns": time.monotonic_ns() - loaded,
         }
 
@@ -117,7 +128,10 @@ class Session:
             self._channel.flush()
             self._last_counters = (now, zeros)
 
-    def _load(self, cgroup: int) -> Probes | ModuleProbes:
+    def _load(self, cgroup: int) -> Any:
+        """Return the probes, with the methods of `Probes`. Raises Refused."""
+        if self._already is not None:
+            return self._already.probes
         if self._asked.module:
             return ModuleProbes(self._asked, cgroup, self.number)
         return Probes(self._asked, cgroup, self._still_here)
@@ -178,7 +192,7 @@ class Session:
 
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the aggregates so far. Raises Refused."""
-        found = self._probes.aggregates()
+        found: tuple[list[dict[str, Any]], bytes] = self._probes.aggregates()
         self._mappings.tell()
         return found
 
@@ -187,6 +201,7 @@ class Session:
         return code.places(self._asked.programs)
 
     def _running(self) -> None:
+        self._probes.look()
         self._pump()
         self._tell_counters()
         self._tell_mechanism()

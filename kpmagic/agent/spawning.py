@@ -6,7 +6,7 @@ from __future__ import annotations
 import codecs
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kpmagic.agent import fresh
 
@@ -20,15 +20,14 @@ def spawn(
     arguments: Sequence[str],
     fds: Sequence[int],
     cwd: str | None,
-    more: Mapping[str, str] | None = None,
 ) -> int:
     """Start the program ``arguments[0]`` in a session of its own; return its process id.
 
     ``fds`` become its descriptors 0, 1, 2 …; none of them may be smaller than its new number.
-    ``more`` are variables of its environment. Raises OSError.
+    Raises OSError.
     """
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
-    environment = {"PATH": PATH, **os.environ, **(more or {})}
+    environment = {"PATH": PATH, **os.environ}
     fresh.forget()
     os.chdir(cwd or "/")
     try:

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.refusal import Refused, refused_os
@@ -33,7 +33,8 @@ def find(program: str) -> str:
 class Tool:
     """One process with its descendants, in a cgroup of their own.
 
-    ``script`` is its standard input, ``files`` are its descriptors from FIRST_FILE on.
+    ``script`` is its standard input, ``files`` are its descriptors from FIRST_FILE on, ``fds`` of
+    ours those behind them.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Tool:
         script: bytes,
         files: Sequence[bytes] = (),
         cwd: str | None = None,
-        environment: Mapping[str, str] | None = None,
+        fds: Sequence[int] = (),
     ) -> None:
         """Spawn it. Raises Refused."""
         self.exit_code: int | None = None
@@ -52,7 +53,7 @@ class Tool:
         self._output_ended = False
         self._pidfd = -1
         try:
-            self._spawn(arguments, [script, *files], cwd, environment)
+            self._spawn(arguments, [script, *files], cwd, fds)
         except OSError as error:
             self.close()
             raise refused_os(error, "spawn") from None
@@ -62,7 +63,7 @@ class Tool:
         arguments: Sequence[str],
         files: Sequence[bytes],
         cwd: str | None,
-        environment: Mapping[str, str] | None,
+        fds: Sequence[int],
     ) -> None:
         self.control, other = socket.socketpair()
         self.control.setblocking(False)
@@ -73,9 +74,9 @@ class Tool:
         os.set_blocking(self.output, False)
         script, *more = [_memory(each) for each in files]
         low = [script, output, their_errors, other.detach(), *more]
-        theirs = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH) for fd in low]
+        theirs = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH) for fd in (*low, *fds)]
         try:
-            self._pid = spawn(arguments, theirs, cwd, environment)
+            self._pid = spawn(arguments, theirs, cwd)
         finally:
             for fd in low + theirs:
                 os.close(fd)

@@ -71,6 +71,8 @@ Words a REQUEST may ``do`` (arguments → ok)
                          that plants the programs itself (bpf/frame.kmod.h); the agent gives it
                          another of the same length
                injection null, or {"times", "chance"}: parameters of a module that injects
+               bcc       bool: the blob is no object but JSON with C for BCC ("source", "types",
+                         "cflags", see agent/bcc.py), and the "maps" the agent makes for it
                key_sizes with a module: bytes of a key of each of "aggregates"
                mechanism null, or how they must be planted: "ftrace", "jump", "int3". For a jump
                          the answer waits for the kernel's optimiser; the switch of that is moved

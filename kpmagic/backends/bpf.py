@@ -147,12 +147,27 @@ int kp_{handler.number}(struct pt_regs *regs)
 
 def _return_programs(plan: Plan, handler: Handler) -> Iterator[str]:
     number = handler.number
-    words = ", ".join(handlers.words(plan, handler)) or "0"
     at_entry = "KP_GRAPH_SP" if handler.multi and GRAPH in plan.features else "KP_RETURN_SP"
-    yield f"""SEC("{_section("kprobe", handler)}")
+    entry, _ = return_body(plan, handler, _hit(handler, "kp_regs"), at_entry)
+    _, body = return_body(plan, handler, _hit(handler, "regs"), at_entry)
+    yield f'''SEC("{_section("kprobe", handler)}")
 int kp_{number}_entry(struct pt_regs *kp_regs)
-{{
-	{_hit(handler, "kp_regs")}
+{entry}'''
+    yield f'''SEC("{_section("kretprobe", handler)}")
+int kp_{number}(struct pt_regs *regs)
+{body}'''
+
+
+def return_body(plan: Plan, handler: Handler, hit: str, at_entry: str) -> tuple[str, str]:
+    """Return what a return probe's two programs do: at the entry, and at the return.
+
+    ``hit`` declares what is known of a hit; ``at_entry`` is the macro that tells from the
+    registers at the return where the stack was at the entry.
+    """
+    number = handler.number
+    words = ", ".join(handlers.words(plan, handler)) or "0"
+    return f"""{{
+	{hit}
 
 	if (!kp_watching(&hit) || kp_spared_call(&hit))
 		return 0;
@@ -162,11 +177,8 @@ int kp_{number}_entry(struct pt_regs *kp_regs)
 	kp_enter(&hit, &kp_calls, &key, &call);
 	return 0;
 }}
-
-SEC("{_section("kretprobe", handler)}")
-int kp_{number}(struct pt_regs *regs)
-{{
-	{_hit(handler, "regs")}
+""", f"""{{
+	{hit}
 
 	if (!kp_watching(&hit))
 		return 0;

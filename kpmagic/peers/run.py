@@ -19,9 +19,10 @@ from ..model import Artifact, Source
 from ..refusals import MissingRefusal, ToolRefusal
 from ..shown import Shown, View
 from ..stats import Stats
+from ..tracers import missing
 from .bcc_output import BccOutput
 from .output import Output
-from .refusals import explain, in_the_cell, missing
+from .refusals import explain, in_the_cell
 from .script import Script
 
 if TYPE_CHECKING:

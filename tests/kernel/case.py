@@ -14,7 +14,7 @@ ONCE = ("NAME", "PROBE", "BODY", "ERROR", "ONLY", "BACKEND")
 OFTEN = ("EXPECT", "REQUIRES", "SETUP", "CLEANUP", "WITH", "ALSO", "ASK", "DURING")
 WORDS = (*ONCE, *OFTEN)
 WAYS = ("function", "magic")
-BACKENDS = ("bpf", "kmod")
+BACKENDS = ("bpf", "kmod", "bcc")
 MAGIC = re.compile(r"(%%|%)(kprobe|kretprobe|kmodule)\s+(.*)")
 # FT-13: torvalds/linux tools/testing/selftests/ftrace/test.d/kprobe/kprobe_ftrace.tc
 ORIGIN = re.compile(r"# ([A-Z]{2}-\d\d): (.+)")

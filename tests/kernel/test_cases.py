@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,23 @@ import kpmagic
 from kpmagic.connection import Connection
 
 CASES = [each for path in sorted(Path(__file__).parent.glob("*.case")) for each in case.read(path)]
+
+ALL = "KPMAGIC_BCC_CASES"  # set: all of them, half a minute each under emulation
+NOT_BY_BCC = (  # it does not tell what programs cost, attaches by name, and its source has no SEC()
+    "--max-overhead that is not reached changes nothing",
+    "over --max-overhead fewer hits are recorded, then none",
+    "over --max-overhead a call is counted, and its return not looked at",
+    "all functions of one name",
+    "a dry run attaches nothing",
+)
+BY_BCC = (
+    "the README's first cell gives 23 rows",
+    "rows and counts together",
+    "10,007 reads of 10 bytes",
+    "60 sleeping callers: no call is forgotten",
+    "a small buffer and a tight loop: what is dropped is counted",
+    "a bad pointer gives 0 or nothing, and never ends anything",
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +52,17 @@ def test_case_as_module(each: case.Case, sandbox: Connection) -> None:
     assert each.cell is not None
     also = tuple(cell.on("kmod") for cell in each.also)
     check(replace(each, cell=each.cell.on("kmod"), also=also), each.ways[0], sandbox)
+
+
+@pytest.mark.parametrize(
+    "each", [pytest.param(each, id=each.title) for each in CASES
+             if "bcc" in each.backends and each.name not in NOT_BY_BCC
+             and (each.name in BY_BCC or os.environ.get(ALL))]
+)  # fmt: skip
+def test_case_by_bcc(each: case.Case, sandbox: Connection) -> None:
+    assert each.cell is not None
+    also = tuple(cell.on("bcc") for cell in each.also)
+    check(replace(each, cell=each.cell.on("bcc"), also=also), each.ways[0], sandbox)
 
 
 def check(each: case.Case, way: str, sandbox: Connection) -> None:

@@ -14,10 +14,11 @@ import kpmagic
 from kpmagic.connection import Connection
 from kpmagic.peers.maps import maps_of
 from kpmagic.peers.output import Output
-from kpmagic.peers.refusals import explain, is_old
+from kpmagic.peers.refusals import explain
 from kpmagic.peers.run import PeerRun
 from kpmagic.peers.script import parse_script, script_from_keywords
 from kpmagic.refusals import ToolRefusal
+from kpmagic.tracers import is_old
 
 
 def output(script: str, *messages: tuple[str, Any], piece: int = 7) -> Output:

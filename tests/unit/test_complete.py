@@ -123,7 +123,7 @@ def test_every_option_is_offered(known: Known) -> None:
     of_probes = [option for option in OPTIONS if is_of(option, "kprobe")]
     assert set(words) == {option.flag or option.short for option in of_probes}
     assert "-D" in offered("%%kprobe vfs_read -D A=1 -|", known).words
-    assert values_of("--backend") == ["bpf", "kmod"]
+    assert values_of("--backend") == ["bpf", "kmod", "bcc"]
 
 
 @given(st.lists(st.text(st.sampled_from("ab_1"), min_size=1, max_size=5), max_size=40),

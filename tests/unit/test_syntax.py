@@ -134,7 +134,6 @@ def test_follow_needs_while() -> None:
         ("vfs_read --max-events 0", "0", "at least 1"),
         ("vfs_read --comm sixteen-letters-", "sixteen-letters-", "1 to 15 bytes"),
         ("vfs_read --buffer 2G", "2G", "4K to 1G"),
-        ("vfs_read --backend bcc", "bcc", "not available in this version"),
         ("vfs_read --show chart", "chart", "table, plot, none"),
         ("vfs_read -o 1x", "1x", "variable's name"),
         ("vfs_read -D N", "N", "NAME=VALUE"),

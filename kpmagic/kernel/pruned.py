@@ -8,8 +8,10 @@ kept one points to it with a member that the source names. What is only pointed 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 WORD = re.compile(r"[A-Za-z_]\w*")
 TAGGED = re.compile(r"\b(struct|union|enum)\s+(\w+)(\s*\*+\s*(?:const\s+)?(\w*))?")
@@ -45,6 +47,12 @@ class Chunk:
     names: tuple[str, ...] = ()  # a typedef's, or enumerators
     values: set[str] = field(default_factory=set)  # tags that must be complete
     pointers: list[tuple[str, str]] = field(default_factory=list)  # tag, the member that points
+
+
+def packed(header: Path, source: str) -> str:
+    """Return those types of a file that ``source`` needs, compressed, as hexadecimal digits."""
+    text = pruned(header.read_text(encoding="utf-8"), source)
+    return zlib.compress(text.encode()).hex()
 
 
 def pruned(header: str, source: str) -> str:
