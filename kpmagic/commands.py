@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .answering import answered
@@ -16,6 +17,7 @@ from .errors import CellError, Place
 from .kp_words import one, options_of
 from .modules.run import ModuleRun
 from .options import natural
+from .run import Run
 from .session import SANDBOX_OPTIONS, AnyRun, session
 from .stages import STAGES, stage
 from .syntax import suggestion
@@ -188,6 +190,25 @@ def _number(options: dict[str, str], name: str, default: int) -> int:
         raise CellError(f"--{name} {options[name]}: {error}") from None
 
 
+def export(words: list[str]) -> None:
+    """Write a probe's cell as source that does the same without kpmagic."""
+    from .build import compiler_of
+    from .standalone.write import LANGUAGES, export
+
+    names, options = options_of(words, ("as",))
+    usage = f"%kp export NAME --as {'|'.join(LANGUAGES)} [FOLDER]"
+    if not names or len(names) > 2 or "as" not in options:
+        raise CellError(f"this is written: {usage}")
+    run = session.find(names[0])
+    if not isinstance(run, Run):
+        raise CellError(f"{run.name} is no probe: its source is what it was given",
+                        hint=f"%kp show {run.name}")  # fmt: skip
+    facts = session.connection().facts(session.progress)
+    headers = compiler_of(run.plan, facts).headers.directory
+    made = export(run, options["as"], Path(names[1] if len(names) > 1 else "."), headers)
+    print(f"{made}: make builds it" if made.is_dir() else made)
+
+
 def dmesg(words: list[str]) -> None:
     """Print the target's kernel log."""
     if words:
@@ -236,6 +257,8 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("panel", "panel", "every probe with its buttons, the target, a search", panel),
     Subcommand("show", f"show NAME [--stage {'|'.join(STAGES)}]",
                "what a probe was made into", show),
+    Subcommand("export", "export NAME --as libbpf|bpftrace|tracefs [FOLDER]",
+               "write a cell as source that needs no kpmagic", export),
     Subcommand("symbols", "symbols GLOB", "functions that can be probed", symbols, shell=True,
                asks=True),
     Subcommand("sig", "sig SYMBOL", "a function's parameters", signature, shell=True,

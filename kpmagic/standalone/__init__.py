@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""A probe's cell as source that does the same without kpmagic: %kp export."""

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""A cell as a shell script on tracefs: events with arguments, and the kernel's own histograms."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from ..model import CType, Plan, Site, Source
+from ..scope import parameters
+from .statements import Statement, Untranslatable, statements
+
+LANGUAGE = "tracefs"
+IN_REGISTERS = 6
+# Documentation/trace/histogram.rst: fields every event has
+COMMON = {"pid": "common_pid", "tid": "common_pid", "comm": "common_pid.execname"}
+SCRIPT = """\
+#!/bin/sh
+# exported by kpmagic, for Linux {release}
+# as root: {name} [COMMAND]; without one it ends with Ctrl-C
+set -eu
+tracing=/sys/kernel/tracing
+group=kpmagic_$$
+instance=$tracing/instances/$group
+
+remove() {{
+	trap - EXIT INT TERM
+	rmdir "$instance" 2>/dev/null || true
+	for event in {events}; do
+		echo "-:$group/$event" >>$tracing/kprobe_events 2>/dev/null || true
+	done
+}}
+trap remove EXIT
+trap 'exit 1' INT TERM
+
+{definitions}
+mkdir "$instance"
+echo {buffer} >"$instance/buffer_size_kb"
+{triggers}
+for event in {events}; do
+	echo 1 >"$instance/events/$group/$event/enable"
+done
+if [ $# -gt 0 ]; then
+	"$@" || true
+else
+	trap 'true' INT
+	sleep {seconds} || true
+fi
+for event in {events}; do
+	echo 0 >"$instance/events/$group/$event/enable"
+done
+{show}
+for cpu in "$instance"/per_cpu/cpu*/stats; do
+	grep -E 'overrun|dropped events' "$cpu" | grep -v ': 0$' >&2 || true
+done
+# a histogram holds its event until it is taken away
+{untrigger}
+"""
+
+
+def script(plan: Plan, source: Source, name: str) -> str:
+    """Return the script. Raises CellError for what tracefs has no equivalent for."""
+    options = plan.probe.options
+    no = Untranslatable(plan, "", LANGUAGE)
+    for flag, given in (("--follow", options.follow), ("--sample", options.sample > 1),
+                        ("--max-overhead", options.max_overhead > 0),
+                        ("--where", options.where), ("--cpu", options.cpu >= 0),
+                        ("-D", options.defines)):  # fmt: skip
+        if given:
+            raise no.error(flag)
+    events = [Event(plan, site, source, number) for number, site in enumerate(plan.sites)]
+    seconds = -(-options.duration // 10**9) if options.duration is not None else "infinity"
+    shows = ['cat "$instance/trace"'] * bool(source.layouts)
+    return SCRIPT.format(
+        release=plan.release,
+        name=name,
+        events=" ".join(each.name for each in events),
+        definitions="\n".join(each.definition() for each in events),
+        buffer=max(options.buffer >> 10, 4),
+        triggers="\n".join(line for each in events for line in each.triggers("")),
+        seconds=seconds,
+        show="\n".join([*shows, *(f'cat "$instance/events/$group/{each.name}/hist"'
+                                  for each in events if each.histograms)]) or "true",
+        untrigger="\n".join(line for each in events for line in each.triggers("!")) or "true",
+    )  # fmt: skip
+
+
+class Event:
+    """A kprobe event and the histograms that it feeds."""
+
+    def __init__(self, plan: Plan, site: Site, source: Source, number: int) -> None:
+        self.plan, self.site = plan, site
+        self.name = re.sub(r"\W", "_", f"{site.symbol}_{number}")
+        self.no = Untranslatable(plan, plan.probe.body or "", LANGUAGE)
+        self.fields: dict[str, str] = {}
+        self.histograms: list[str] = []
+        for each in statements(plan, site, source, LANGUAGE):
+            if each.layout is not None:
+                for field, code in zip(each.layout.fields, each.values, strict=True):
+                    self.field(field.name, code, field.type, each.at)
+            else:
+                self.histograms.append(self.histogram(each))
+
+    def definition(self) -> str:
+        """Return the line that makes the event."""
+        place = self.site.symbol + (f"+{self.site.offset}" if self.site.offset else "")
+        kind = "r" if self.plan.probe.kind == "kretprobe" else "p"
+        words = " ".join(f"{name}={value}" for name, value in self.fields.items())
+        return f"echo \"{kind}:$group/{self.name} {place} \"'{words}' >>$tracing/kprobe_events"
+
+    def triggers(self, mark: str) -> Iterator[str]:
+        """Yield the lines that filter the event and feed its histograms, or take them away."""
+        folder = f'"$instance/events/$group/{self.name}'
+        options = self.plan.probe.options
+        tests = [f"common_pid == {options.pid}"] * bool(options.pid)
+        tests += [f'comm == "{options.comm}"'] * bool(options.comm)
+        condition = " && ".join(tests)
+        if condition and not mark:
+            yield f"echo {shlex.quote(condition)} >{folder}/filter\""
+        for each in self.histograms:
+            text = mark + each + (f" if {condition}" if condition else "")
+            yield f"echo {shlex.quote(text)} >>{folder}/trigger\""
+
+    def field(self, name: str, code: str, kind: CType | None, at: int) -> str:
+        """Make a field of the event for an expression; return its name. Raises CellError."""
+        value = self._fetch(code.strip(), kind, at)
+        for known, other in self.fields.items():
+            if other == value:
+                return known
+        name = re.sub(r"\W", "_", name)
+        self.fields[name] = value
+        return name
+
+    def _fetch(self, code: str, kind: CType | None, at: int) -> str:
+        """Return how tracefs fetches an expression (Documentation/trace/kprobetrace.rst)."""
+        text = re.fullmatch(r"(user_)?str\((\w+)\)", code)
+        inner = text[2] if text is not None else code
+        names = [each.name for each in parameters(self.plan, self.site)][:IN_REGISTERS]
+        if inner == "comm":
+            return "$comm"
+        if inner == "retval" and self.plan.probe.kind == "kretprobe":
+            return f"$retval:{_integer(kind)}"
+        if inner not in names or self.plan.probe.kind == "kretprobe":
+            raise self.no.error(f"{code!r}", at)
+        argument = f"$arg{names.index(inner) + 1}"
+        if text is not None:
+            return f"+0({argument}):{'ustring' if text[1] else 'string'}"
+        return f"{argument}:{_integer(kind)}"
+
+    def histogram(self, each: Statement) -> str:
+        """Return the trigger of an aggregation. Raises CellError."""
+        table = each.aggregate
+        assert table is not None
+        keys = [self._key(code, field.type, each.at)
+                for code, field in zip(each.keys, table.keys, strict=True)]  # fmt: skip
+        if each.word == "count":
+            return f"hist:keys={','.join(keys or ['stacktrace'])}" if keys else \
+                "hist:keys=common_type"  # one key, the same for all
+        if each.word == "sum":
+            value = self.field("value", each.values[0], table.value, each.at)
+            return f"hist:keys={','.join(keys or ['common_type'])}:vals={value}"
+        if each.word == "hist":
+            value = self.field("value", each.values[0], table.value, each.at)
+            return f"hist:keys={','.join([*keys, f'{value}.log2'])}"
+        raise self.no.error(f"{each.text!r}", each.at)
+
+    def _key(self, code: str, kind: CType, at: int) -> str:
+        if code in COMMON:
+            return COMMON[code]
+        if code == "kstack()":
+            return "stacktrace"
+        if code == "func":
+            return "common_type"
+        return self.field(code, code, kind, at)
+
+
+def _integer(kind: CType | None) -> str:
+    if kind is None or kind.kind not in ("int", "bool", "enum", "pointer"):
+        return "u64"
+    if kind.kind == "pointer":
+        return "x64"
+    return f"{'s' if kind.signed else 'u'}{8 * kind.size}"

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Cells as stand-alone source: what each language writes, and what it has no equivalent for."""
+
+from __future__ import annotations
+
+import pytest
+from compiled import TinyKernel
+
+import kpmagic
+from kpmagic.analysis.analyse import analyse
+from kpmagic.backends.bpf import Bpf
+from kpmagic.model import Kind, Plan, Source
+from kpmagic.standalone import bpftrace, tracefs
+
+
+def made(tiny: TinyKernel, line: str, body: str, kind: Kind = "kprobe") -> tuple[Plan, Source]:
+    plan = tiny.plan(kind, line, body)
+    return plan, Bpf().render(analyse(plan, tiny.compiler))
+
+
+def test_a_bpftrace_script_has_a_statement_for_each(tiny: TinyKernel) -> None:
+    text = bpftrace.script(*made(
+        tiny, "vfs_read --comm dd --where 'count > 5'",
+        'emit(count, n = str(file->f_path.dentry->d_name.name), comm);  /* a row */\n'
+        'lhist(count, 0, 100, 10); sum(count, by = comm, on = cpu, label = "bytes");',
+    ))  # fmt: skip
+    assert 'if ((comm == "dd") && (((uint64)arg2) > 5)) {' in text
+    assert ('printf("%lu\\t%s\\n", ((uint64)arg2), '
+            "str(((struct file *)arg0)->f_path.dentry->d_name.name));") in text
+    assert "@lhist_count_0_100_10 = lhist(((uint64)arg2), 0, 100, 10);" in text
+    assert "@bytes[comm, cpu] = sum(((uint64)arg2));" in text
+
+
+def test_a_return_keeps_what_it_needs_of_its_entry(tiny: TinyKernel) -> None:
+    text = bpftrace.script(*made(tiny, "vfs_read", "emit(retval, latency, count);", "kretprobe"))
+    assert "@kp_start[tid] = nsecs;\n\t@kp_count[tid] = arg2;" in text
+    assert "(nsecs - @kp_start[tid]), ((uint64)@kp_count[tid])" in text
+    assert "delete(@kp_count[tid]);" in text
+    assert "@kp_file" not in text
+
+
+@pytest.mark.parametrize(("line", "body", "words", "place"), [
+    ("vfs_read", "count();\nif (count > 5) emit(count);", "'if (count > 5)", 3),
+    ("vfs_read", "int x = 3;\nemit(x);", "'int x = 3", 2),
+    ("vfs_read --while true --follow", "count();", "--follow has no equivalent in bpftrace", 0),
+    ("vfs_read --sample 1/7", "count();", "--sample", 0),
+    ("vfs_read", "count(); emit(a = regs->ip);", "'regs'", 2),
+])  # fmt: skip
+def test_what_bpftrace_has_not_is_named(
+    tiny: TinyKernel, line: str, body: str, words: str, place: int
+) -> None:
+    with pytest.raises(kpmagic.CellError) as caught:
+        bpftrace.script(*made(tiny, line, body))
+    assert words in str(caught.value)
+    assert "--as libbpf" in str(caught.value)
+    assert (caught.value.place.line if caught.value.place else 0) == place
+
+
+def test_a_tracefs_script_has_fields_and_histograms(tiny: TinyKernel) -> None:
+    text = tracefs.script(*made(tiny, "vfs_read --comm dd", "emit(count); hist(count, by = comm);"),
+                          "reads.sh")  # fmt: skip
+    assert "echo \"p:$group/vfs_read_0 vfs_read \"'count=$arg3:u64'" in text
+    assert "'hist:keys=common_pid.execname,count.log2 if comm == \"dd\"'" in text
+    assert "'!hist:keys=common_pid.execname,count.log2" in text
+
+
+@pytest.mark.parametrize(("line", "body", "words"), [
+    ("vfs_read", "emit(a = file->f_flags);", "'file->f_flags'"),
+    ("vfs_read", "avg(count);", "'avg(count)'"),
+    ("vfs_read --where 'count > 1'", "count();", "--where"),
+])  # fmt: skip
+def test_what_tracefs_has_not_is_named(tiny: TinyKernel, line: str, body: str, words: str) -> None:
+    with pytest.raises(kpmagic.CellError) as caught:
+        tracefs.script(*made(tiny, line, body), "x.sh")
+    assert f"{words} has no equivalent in tracefs" in str(caught.value)

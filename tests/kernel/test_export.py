@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""%kp export: a cell as stand-alone source is built, run on a real kernel, and counts the same."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+import kpmagic
+from kpmagic.connection import Connection
+from kpmagic.run import Run
+
+READS = "dd if=/dev/zero of=/dev/null bs=10 count=10007"
+BODY = "emit(count, comm);\ncount(by = comm); hist(count);  // the same in every language"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that is in the sandbox too."""
+    path = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix="exported-"))
+    yield path
+    shutil.rmtree(path)
+
+
+def export(run: Run, language: str, folder: Path) -> Path:
+    """Export as the magic does."""
+    shell = InteractiveShell.instance()
+    shell.extension_manager.load_extension("kpmagic")
+    kpmagic.use(run.connection)
+    result = shell.run_cell(f"%kp export {run.name} --as {language} {folder}")
+    result.raise_error()
+    (made,) = folder.iterdir()
+    return made
+
+
+def output(sandbox: Connection, command: str, folder: Path) -> str:
+    """Run a command there; return what it printed."""
+    said: list[tuple[str, str]] = []
+    code = sandbox.run(command, lambda *piece: said.append(piece), cwd=str(folder))
+    assert code == 0, said
+    return "".join(text for stream, text in said if stream == "stdout")
+
+
+@pytest.fixture
+def run(sandbox: Connection) -> Run:
+    """A run to be exported."""
+    shell = InteractiveShell.instance()
+    shell.extension_manager.load_extension("kpmagic")
+    kpmagic.use(sandbox)
+    shell.run_cell(f"%%kprobe vfs_read --name reads --comm dd -o run --while '{READS}'\n{BODY}")
+    found: Run = shell.user_ns["run"]
+    assert found.aggregates["hist(count)"]["count"].iloc[0] == 10007
+    return found
+
+
+def numbers(run: Run) -> tuple[int, dict[int, int]]:
+    """Return what the run counted: hits of dd, and the histogram by lower bound."""
+    table = run.aggregates["hist(count)"]
+    count = int(run.aggregates["count(by = comm)"]["count"].iloc[0])
+    return count, dict(zip(table.low.tolist(), table["count"].tolist(), strict=True))
+
+
+def test_as_libbpf(run: Run, sandbox: Connection, folder: Path) -> None:
+    made = export(run, "libbpf", folder)
+    done = subprocess.run(["make", "-C", str(made)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    said = output(sandbox, f"./{made.name} {READS}", made)
+    count, buckets = numbers(run)
+    assert f"#count(by = comm)\tby\tcount\ndd\t{count}\n" in said
+    assert len(re.findall(r"^\d+\.\d{9}\t\d+\t\d+\t\d+\tdd\t\d+$", said, re.M)) == run.stats.rows
+    found = re.findall(r"^(\d+)\t\d+\t(\d+)$", said.partition("#hist")[2], re.M)
+    assert {int(low): int(number) for low, number in found} == buckets
+    hits, rows, filtered, sampled, dropped = map(
+        int, said.partition("dropped\n")[2].split("\n")[0].split("\t")
+    )
+    assert hits == rows + filtered + sampled + dropped
+    assert rows == run.stats.rows
+
+
+def test_as_libbpf_a_return_with_its_entry(sandbox: Connection, folder: Path) -> None:
+    body = "if (retval == 10) emit(retval, latency, count);\navg(retval, by = comm); max(count);"
+    run = kpmagic.retprobe("vfs_read", body, target=sandbox, name="returns", command=READS,
+                           follow=True)  # fmt: skip
+    made = export(run, "libbpf", folder)
+    subprocess.run(["make", "-C", str(made)], capture_output=True, check=True)
+    said = output(sandbox, f"./returns {READS}", made)
+    assert len(re.findall(r"\t10\t\d+\t10$", said, re.M)) == 10007
+    entries, unpaired = map(int, said.partition("#entries\tunpaired\n")[2].split("\t"))
+    assert entries >= 10007
+    assert unpaired == 0
+    assert "#max(count)\tvalue\n4096" in said
+
+
+def test_as_bpftrace(run: Run, sandbox: Connection, folder: Path) -> None:
+    made = export(run, "bpftrace", folder)
+    said = output(sandbox, f"bpftrace {made.name} -c '/bin/{READS}'", folder)
+    count, buckets = numbers(run)
+    assert f"@count_by_comm[dd]: {count}" in said
+    assert re.search(rf"\[8, 16\) +{buckets[8]} ", said)
+    lost = sum(map(int, re.findall(r"Lost (\d+) events", said)))
+    assert len(re.findall(r"^\d+$", said, re.M)) + lost <= count
+
+
+def test_as_tracefs(run: Run, sandbox: Connection, folder: Path) -> None:
+    made = export(run, "tracefs", folder)
+    said = output(sandbox, f"./{made.name} {READS}", folder)
+    count, buckets = numbers(run)
+    assert len(re.findall(r"\bvfs_read_0: .*count=\d+$", said, re.M)) == count
+    assert re.search(rf"common_pid: dd +\[ *\d+\] }} hitcount: +{count}\n", said)
+    assert re.search(rf"count: ~ 2\^4 +}} hitcount: +{buckets[8]}\n", said)
+    left = output(sandbox, "cat /sys/kernel/tracing/kprobe_events; "
+                  "ls /sys/kernel/tracing/instances", folder)  # fmt: skip
+    assert left == ""

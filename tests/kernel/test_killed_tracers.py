@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""When the agent dies, so do the tracers it has started, with their probes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpmagic import build
+from kpmagic.connection import Connection
+from kpmagic.peers.script import script_from_keywords
+from kpmagic.peers.settings import of_script
+
+BCC = "int kprobe__vfs_read(void *ctx) { return 0; }"
+
+
+def request(sandbox: Connection, tool: str) -> dict[str, Any]:
+    """Return the arguments of ``peer``, with a command that never ends."""
+    common = {"tool": tool, "command": "sleep 1000 & sleep 1001", "max_ns": 600 * 10**9}
+    if tool == "bpftrace":
+        return common | {"script": "kprobe:vfs_read { @ = count(); }"}
+    facts = sandbox.facts()
+    headers = build.compiler_for(facts.btf_file, facts.build_id).headers.directory
+    settings = of_script(script_from_keywords("bcc", BCC, {}), [], headers)
+    return common | {"script": BCC, "settings": json.dumps(settings)}
+
+
+@pytest.fixture
+def file() -> Iterator[Path]:
+    """A file that is in the sandbox too."""
+    with tempfile.NamedTemporaryFile(dir=Path.cwd(), suffix=".json") as made:
+        yield Path(made.name)
+
+
+@pytest.mark.parametrize(("tool", "end"), [
+    ("bpftrace", "SIGKILL"), ("bpftrace", "hang up"), ("bcc", "SIGKILL"),
+])  # fmt: skip
+def test_nothing_is_left_of_a_tracer(
+    sandbox: Connection, file: Path, tool: str, end: str
+) -> None:
+    file.write_text(json.dumps(request(sandbox, tool)))
+    said: list[str] = []
+    command = f"/usr/bin/python3 -I -S workloads/killed_tracer.py {file.name} '{end}'"
+    assert sandbox.run(command, lambda _, text: said.append(text)) == 0
+    first, last = "".join(said).strip().splitlines()[-2:]
+    assert first.startswith("started True")
+    assert int(first.split()[-1]) >= 3  # a probe, and two cgroups
+    assert last.startswith("gone")
+    assert float(last.split()[1]) < 5
