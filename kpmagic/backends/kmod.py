@@ -26,8 +26,9 @@ MAKEFILE = """\
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 obj-m := {name}.o
 {name}-y := handlers.o body.o
-# body.c takes the kernel's types from BTF; make is told the folder of their vmlinux.h
-CFLAGS_body.o := -I$(KPMAGIC_TYPES) {quiet}
+# body.c is C as the bpf backend takes it, with the kernel's types from BTF: make is told where
+# their vmlinux.h is
+CFLAGS_body.o := -std=gnu11 -I$(KPMAGIC_TYPES) {quiet}
 """
 # gcc on bpftool's header, and on statements that were written for no prototype
 QUIET = (
