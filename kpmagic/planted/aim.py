@@ -16,7 +16,9 @@ from kpmagic.model import Plan, Site
 from kpmagic.planted.disassembly import Names, disassemble, name_of
 from kpmagic.planted.place import CALL, ENDBRS, plain
 
-NOP = b"\x0f\x1f\x44\x00\x00"  # what ftrace leaves where nobody traces
+# what ftrace leaves where nobody traces; the second on some processors before Linux 5.13
+NOPS = (b"\x0f\x1f\x44\x00\x00", b"\x66\x66\x66\x66\x90")
+CALL_SIZE = 5
 HEAD = 16  # bytes of a function that tell where its code begins
 JUMP_SIZE = 5
 
@@ -30,8 +32,9 @@ def prologue(head: bytes) -> int:
     0 for a function that has no such place.
     """
     at = len(ENDBRS[0]) if head[:4] in ENDBRS else 0
-    slot = head[at : at + len(NOP)]
-    return at + len(NOP) if slot == NOP or (len(slot) == len(NOP) and slot[0] == CALL) else 0
+    slot = head[at : at + CALL_SIZE]
+    is_call = len(slot) == CALL_SIZE and slot[0] == CALL
+    return at + CALL_SIZE if slot in NOPS or is_call else 0
 
 
 def aimed(plan: Plan, site: Site, head: bytes, traced: Traced) -> Site:
@@ -41,7 +44,7 @@ def aimed(plan: Plan, site: Site, head: bytes, traced: Traced) -> Site:
     """
     wanted = plan.probe.options.mechanism
     behind = prologue(head) if traced(site) else 0
-    at_call = behind > 0 and site.offset in (0, behind - len(NOP))
+    at_call = behind > 0 and site.offset in (0, behind - CALL_SIZE)
     if wanted == "ftrace":
         if not at_call:
             raise AttachError(_no_call(site, behind), hint="leave --mechanism out, or name the "

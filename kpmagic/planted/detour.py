@@ -99,6 +99,7 @@ def _who(target: str) -> str:
 
 CALLED = {
     "kprobe_ftrace_handler": "finds the probe by the address it was called from, runs its handler",
+    "ftrace_ops_assist_func": "keeps it from calling itself, and calls the kprobes' handler",
     "fprobe_": "runs the handlers of everybody who has planted probes at many functions at once",
     "ftrace_ops_list_func": "goes through the list of all who trace this function",
     "arch_ftrace_ops_list_func": "goes through the list of all who trace this function",

@@ -34,6 +34,7 @@ def plan(mechanism: str, offset: int = 0, kind: str = "kprobe") -> Plan:
     [
         (NOP + PUSHES, 5),
         (CALL + PUSHES, 5),  # traced already
+        (bytes.fromhex("6666666690") + PUSHES, 5),
         (bytes.fromhex("f30f1efa") + NOP + PUSHES, 9),
         (bytes.fromhex("660f1f00") + CALL + PUSHES, 9),
         (bytes.fromhex("0f1f40d6") + NOP + PUSHES, 9),
