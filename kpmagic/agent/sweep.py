@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What an agent that was killed could not undo: named after its process, undone by the next one.
 
-Probes need none of this: they are gone with the process. Cgroups, modules, switches stay.
+Probes need none of this: they are gone with the process. Cgroups, modules,
+switches and events of tracefs stay.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 
-from kpmagic.agent import kmod, optimiser
+from kpmagic.agent import events, kmod, optimiser
 from kpmagic.agent.cgroup import PREFIX, Group, mount
 from kpmagic.agent.identity import identity, is_alive
 from kpmagic.agent.refusal import Refused
@@ -23,7 +24,7 @@ def sweep() -> tuple[list[str], list[str]]:
     kept: list[str] = []
     _cgroups(removed, kept)
     _modules(removed, kept)
-    return [*removed, *optimiser.sweep()], kept
+    return [*removed, *optimiser.sweep(), *events.sweep()], kept
 
 
 def note_module(name: str) -> None:

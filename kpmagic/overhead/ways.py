@@ -93,6 +93,7 @@ class Event:
     handler: str
     connection: Connection
     symbol: str
+    group: str
     place: str = ""
     mechanism: str = "ftrace"
     hits: int = 0
@@ -103,21 +104,30 @@ class Event:
         self.stop()
         fetch = " first=%di:u64" if self.handler == COLUMN else ""
         self.place = f"{self.symbol}+0x0"
-        said(self.connection, f"{TRACEFS} && mkdir instances/{GROUP} && "
-             f"printf '%s\\n' 'p:{GROUP}/hit {self.symbol}{fetch}' >> kprobe_events && "
-             f"echo 1 > instances/{GROUP}/events/{GROUP}/hit/enable")  # fmt: skip
+        event = f"p:{self.group}/{HIT} {self.symbol}{fetch}"
+        said(self.connection, f"{TRACEFS} && mkdir instances/{self.group} && "
+             f"printf '%s\\n' '{event}' >> kprobe_events && "
+             f"echo 1 > instances/{self.group}/events/{self.group}/{HIT}/enable")  # fmt: skip
 
     def stop(self) -> None:
-        """Take the event away, also one that somebody else has left."""
-        text = said(self.connection, f"{TRACEFS}; grep -w hit kprobe_profile; "
-                    f"[ -d instances/{GROUP} ] && echo 0 > instances/{GROUP}/events/enable && "
-                    f"rmdir instances/{GROUP}; grep -q '{GROUP}/hit' kprobe_events && "
-                    f"echo -:{GROUP}/hit >> kprobe_events; true")  # fmt: skip
+        """Take the event away."""
+        instance = f"instances/{self.group}"
+        text = said(self.connection, f"{TRACEFS}; grep -w {HIT} kprobe_profile; "
+                    f"[ -d {instance} ] && echo 0 > {instance}/events/enable && rmdir {instance}; "
+                    f"grep -q '{self.group}/{HIT}' kprobe_events && "
+                    f"echo -:{self.group}/{HIT} >> kprobe_events; true")  # fmt: skip
         words = text.split()
         self.hits = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
 
 
-GROUP = "kpmagic_cost"
+def _group(connection: Connection) -> str:
+    """Return the name of the agent's events: agent/events.py removes them if it is killed."""
+    pid = int(connection.hello["pid"])
+    start = said(connection, f"sed 's/.*) //' /proc/{pid}/stat | cut -d ' ' -f 20").strip()
+    return f"kpmagic_{pid}_{start}"
+
+
+HIT = "kpmagic_hit"
 TRACEFS = "cd /sys/kernel/tracing 2>/dev/null || cd /sys/kernel/debug/tracing"
 
 
@@ -129,8 +139,9 @@ def ways(connection: Connection, symbol: str) -> Iterator[tuple[str, str, Way | 
                 yield name, handler, probed(connection, symbol, name, handler, options)
             except KpmagicError as error:
                 yield name, handler, error
+    group = _group(connection)
     for handler in HANDLERS:
-        yield "tracefs event", handler, Event("tracefs event", handler, connection, symbol)
+        yield "tracefs event", handler, Event("tracefs event", handler, connection, symbol, group)
 
 
 PROBES: dict[str, dict[str, str]] = {

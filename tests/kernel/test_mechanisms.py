@@ -23,7 +23,7 @@ PLANTED = {
     "tracefs event": "ftrace",
 }
 LEFT = """\
-ls -d /tmp/kpmagic.* /sys/kernel/tracing/instances/kpmagic_cost
+ls -d /tmp/kpmagic.* /sys/kernel/tracing/instances/kpmagic_*
 grep kpmagic /sys/kernel/tracing/kprobe_events
 grep -o '^kpmagic_[0-9a-f]*' /proc/modules
 cat /sys/kernel/debug/kprobes/list

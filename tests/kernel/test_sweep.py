@@ -55,3 +55,29 @@ def test_what_is_in_use_is_told_and_stays(sandbox: Connection) -> None:
     assert kept.startswith("module 9p: ")
     assert said(sandbox, f"cat {note}") == ["9p"]
     assert said(sandbox, f"rm {note}") == []
+
+
+EVENT = """\
+set -e
+cd /sys/kernel/tracing
+echo 'p:kpmagic_{identity}/hit vfs_read' >> kprobe_events
+mkdir instances/kpmagic_{identity}
+echo 1 > instances/kpmagic_{identity}/events/kpmagic_{identity}/hit/enable
+"""
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_events_that_were_left(sandbox: Connection, alive: bool) -> None:
+    pid = sandbox.hello["pid"] if alive else 999_999
+    start = said(sandbox, f"cut -d ' ' -f 22 /proc/{pid}/stat")[0] if alive else "4711"
+    name = f"kpmagic_{pid}_{start}"
+    assert said(sandbox, EVENT.format(identity=f"{pid}_{start}")) == []
+    removed = sandbox.request("clean")[0]["removed"]
+    assert (f"event {name}/hit" in removed) is not alive
+    look = f"ls /sys/kernel/tracing/instances; grep {name} /sys/kernel/tracing/kprobe_events"
+    assert (said(sandbox, look) != []) is alive
+    if alive:
+        undo = (f"cd /sys/kernel/tracing; echo 0 > instances/{name}/events/enable; "
+                f"rmdir instances/{name}; echo -:{name}/hit >> kprobe_events")  # fmt: skip
+        assert said(sandbox, undo) == []
+        assert said(sandbox, look) == []
