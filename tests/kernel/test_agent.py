@@ -362,6 +362,6 @@ def test_nothing_outlives_an_agent(
     command = f"/usr/bin/python3 -I -S workloads/killed_agent.py {code} {end}"
     assert runner.connection.run(command, lambda _, text: texts.append(text)) == 0, texts
     started, ended = "".join(texts).splitlines()
-    assert started == "started True 2"
+    assert started == "started True 3"  # the probe, the canary, the command's control group
     assert ended.startswith("gone")
     record_property("seconds until all was gone", float(ended.split()[1]))
