@@ -58,8 +58,25 @@ FIRST = """#pragma once
 ALWAYS = ("uapi/linux/bpf.h", "uapi/linux/if_packet.h", "uapi/linux/if_ether.h",
           "uapi/linux/ptrace.h", "linux/log2.h", "linux/types.h", "linux/bpf_common.h",
           "asm/page.h", "generated/autoconf.h")  # fmt: skip
-# in BCC's helpers.h, and newer than some kernels whose types do not name them
-FUNCTIONS = {"cgrp_storage_get": 210, "cgrp_storage_delete": 211}
+# in BCC's helpers.h, and newer than some kernels whose types do not name them; in the order of
+# their numbers, which are the kernel's ABI: enum bpf_func_id of uapi/linux/bpf.h
+FIRST_FUNCTION = 139
+FUNCTIONS = """
+skc_to_tcp_request_sock skc_to_udp6_sock get_task_stack load_hdr_opt store_hdr_opt
+reserve_hdr_opt inode_storage_get inode_storage_delete d_path copy_from_user snprintf_btf
+seq_printf_btf skb_cgroup_classid redirect_neigh per_cpu_ptr this_cpu_ptr redirect_peer
+task_storage_get task_storage_delete get_current_task_btf bprm_opts_set ktime_get_coarse_ns
+ima_inode_hash sock_from_file check_mtu for_each_map_elem snprintf sys_bpf btf_find_by_name_kind
+sys_close timer_init timer_set_callback timer_start timer_cancel get_func_ip get_attach_cookie
+task_pt_regs get_branch_snapshot trace_vprintk skc_to_unix_sock kallsyms_lookup_name find_vma
+loop strncmp get_func_arg get_func_ret get_func_arg_cnt get_retval set_retval xdp_get_buff_len
+xdp_load_bytes xdp_store_bytes copy_from_user_task skb_set_tstamp ima_file_hash kptr_xchg
+map_lookup_percpu_elem skc_to_mptcp_sock dynptr_from_mem ringbuf_reserve_dynptr
+ringbuf_submit_dynptr ringbuf_discard_dynptr dynptr_read dynptr_write dynptr_data
+tcp_raw_gen_syncookie_ipv4 tcp_raw_gen_syncookie_ipv6 tcp_raw_check_syncookie_ipv4
+tcp_raw_check_syncookie_ipv6 ktime_get_tai_ns user_ringbuf_drain cgrp_storage_get
+cgrp_storage_delete
+"""
 INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<([\w/.-]+\.h)>", re.M)
 
 
@@ -134,7 +151,8 @@ def prepare_kernel(settings: dict[str, Any], source: str) -> None:
         fail(f"a file system for the kernel's types: {os.strerror(ctypes.get_errno())}")
     types = zlib.decompress(bytes.fromhex(settings["types"])).decode()
     numbers = ", ".join([*re.findall(r"\d+", release), "0", "0"][:3])
-    more = [f"#define BPF_FUNC_{name} {number}" for name, number in FUNCTIONS.items()
+    more = [f"#define BPF_FUNC_{name} {number}"
+            for number, name in enumerate(FUNCTIONS.split(), FIRST_FUNCTION)
             if f"BPF_FUNC_{name} " not in types]  # fmt: skip
     put("vmlinux.h", types)
     put("linux/version.h", VERSION % numbers)
