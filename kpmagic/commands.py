@@ -204,8 +204,8 @@ def export(words: list[str]) -> None:
         raise CellError(f"{run.name} is no probe: its source is what it was given",
                         hint=f"%kp show {run.name}")  # fmt: skip
     facts = session.connection().facts(session.progress)
-    headers = compiler_of(run.plan, facts).headers.directory
-    made = export(run, options["as"], Path(names[1] if len(names) > 1 else "."), headers)
+    compiler = compiler_of(run.plan, facts)
+    made = export(run, options["as"], Path(names[1] if len(names) > 1 else "."), compiler)
     print(f"{made}: make builds it" if made.is_dir() else made)
 
 

@@ -246,14 +246,15 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "aggregates": [each.map for each in source.aggregates],
         "mappings": "ustack" in source.kinds,
         "module": source.module or None,
-        "injection": _injection(chosen) if chosen.inject else None,
+        "injection": injection(chosen) if chosen.inject else None,
         "bcc": chosen.backend == "bcc",
         "key_sizes": [each.key_size for each in source.aggregates],
         "mechanism": chosen.mechanism or None,
     }
 
 
-def _injection(chosen: Options) -> dict[str, int]:
+def injection(chosen: Options) -> dict[str, int]:
+    """Return a module's parameters for --times and --probability."""
     return {"times": chosen.times, "chance": round(chosen.probability * CERTAIN)}
 
 

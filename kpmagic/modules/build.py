@@ -89,11 +89,16 @@ def build_module(module: Module, folder: Path) -> tuple[Artifact, list[str]]:
     return artifact, [*warnings(module), *said]
 
 
+def source_of_probe(plan: Plan, compiler: Compiler) -> Source:
+    """Return a probe as a module's source. Raises CellError, BuildError."""
+    check(plan.probe)
+    return Kmod(bpf_directory()).render(analyse(plan, compiler))
+
+
 def build_probe(plan: Plan, compiler: Compiler, folder: Path) -> Artifact:
     """Return a probe as a module. Raises CellError, BuildError, MissingDependency."""
-    check(plan.probe)
     types = compiler.headers.directory
-    source = Kmod(bpf_directory()).render(analyse(plan, compiler))
+    source = source_of_probe(plan, compiler)
     probe = plan.probe
 
     def cell(line: int, column: int) -> Place | None:

@@ -3,21 +3,12 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..compiler.toolchain import bpf_directory, find_clang
-from ..kernel.pruned import pruned
-from ..model import Aggregate, Artifact, Field, Plan, Program
-from ..options import ring_size
-from ..recording import site_name
+from ..compiler.toolchain import find_clang
+from ..model import Artifact, Plan
+from . import folder
 
-INCLUDE = re.compile(r'^#include "([\w.]+)"', re.MULTILINE)
-FUNCTIONS = {"count": "c", "sum": "s", "avg": "a", "min": "m", "max": "M", "hist": "h",
-             "lhist": "l"}  # fmt: skip
-KINDS = {"string": "s", "pointer": "x", "kstack": "x", "ustack": "x"}
 MAKEFILE = """\
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 # needs clang, a C compiler and libbpf's headers (Debian: clang gcc make libbpf-dev)
@@ -29,7 +20,7 @@ all: {name} handler.bpf.o
 handler.bpf.o: handler.bpf.c vmlinux.h $(wildcard *.h)
 	$(CLANG) -target bpf -g -O2 -mcpu=v2 -Wno-visibility {defines}-c $< -o $@
 
-{name}: main.c probe.h record.h
+{name}: main.c $(wildcard *.h)
 	$(CC) -O2 -Wall -iquote . -include types.h $< -o $@ -lbpf
 
 clean:
@@ -44,29 +35,15 @@ TYPES = """\
 def files(plan: Plan, artifact: Artifact, headers: Path, name: str) -> dict[str, str]:
     """Return path → text of a folder that ``make`` builds. ``headers`` has vmlinux.h."""
     source = artifact.source.text
-    ours = dict(_included(source))
-    vmlinux = (headers / "vmlinux.h").read_text(encoding="utf-8")
-    types = pruned(vmlinux, "\n".join([source, *ours.values()]))
-    return ours | {
+    ours = dict(folder.included(source))
+    return ours | folder.program(plan, artifact.source, "libbpf") | {
         "handler.bpf.c": source,
-        "vmlinux.h": f"#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\n{types}#endif\n",
+        "vmlinux.h": folder.types(headers, [source, *ours.values()]),
         "types.h": TYPES,
-        "probe.h": "\n".join(_probe(plan, artifact)) + "\n",
-        "main.c": (bpf_directory() / "standalone.c").read_text(encoding="utf-8"),
         "Makefile": MAKEFILE.format(
             name=name, clang=Path(find_clang().program).name, defines=_defines(plan)
         ),
-    }
-
-
-def _included(text: str) -> Iterator[tuple[str, str]]:
-    """Yield name and text of kpmagic's headers that ``text`` includes, and that those include."""
-    for name in INCLUDE.findall(text):
-        path = bpf_directory() / name
-        if path.exists():  # the kernel's types are no header of kpmagic's
-            header = path.read_text(encoding="utf-8")
-            yield name, header
-            yield from _included(header)
+    }  # fmt: skip
 
 
 def _defines(plan: Plan) -> str:
@@ -75,58 +52,3 @@ def _defines(plan: Plan) -> str:
         quoted = f"-D{key}={value}".replace("'", "'\\''").replace("$", "$$")
         words.append(f"'{quoted}' ")
     return "".join(words)
-
-
-def _probe(plan: Plan, artifact: Artifact) -> Iterator[str]:
-    """Yield what standalone.c is told of this probe."""
-    options, source = plan.probe.options, artifact.source
-    yield "/* SPDX-License-Identifier: GPL-2.0-only OR MIT */"
-    yield f"#define BUFFER {ring_size(options.buffer)}\n#define MAX_ROWS {options.max_events}UL"
-    yield f"#define PID {options.pid}\n#define CPU {options.cpu}\n#define SAMPLE {options.sample}"
-    yield f"#define COMM {{ {', '.join(map(str, [*options.comm.encode(), 0]))} }}"
-    yield f"#define FOLLOW {int(options.follow)}\n#define ENTRIES {int(bool(source.entries))}"
-    seconds = -(-options.duration // 10**9) if options.duration is not None else 0
-    yield f"#define SECONDS {seconds}\n"
-    for layout in source.layouts:
-        yield _fields(f"fields_{layout.row}", layout.fields)
-    shapes = [f"{{ {len(each.fields)}, fields_{each.row} }}" for each in source.layouts]
-    yield _array("struct shape", "shapes", shapes) + f"#define N_SHAPES {len(shapes)}u\n"
-    yield _array("struct place", "places", [_place(each) for each in source.programs])
-    yield f"#define N_PROGRAMS {len(source.programs)}u\n"
-    yield _array("char *const", "sites", [json.dumps(site_name(each)) for each in plan.sites])
-    yield f"#define N_PLACES {len(plan.sites)}u\n"
-    for table in source.aggregates:
-        yield _fields(f"keys_{table.map}", table.keys)
-    tables = [_table(each) for each in source.aggregates]
-    yield _array("struct table", "tables", tables) + f"#define N_TABLES {len(tables)}u"
-
-
-def _array(kind: str, name: str, items: Iterable[str]) -> str:
-    lines = [f"\t{each}," for each in items] or ["\t{ 0 },"]
-    return f"static const {kind} {name}[] = {{\n" + "\n".join(lines) + "\n};\n"
-
-
-def _fields(name: str, fields: tuple[Field, ...]) -> str:
-    return _array("struct field", name, map(_field, fields))
-
-
-def _field(field: Field) -> str:
-    kind = KINDS.get(field.type.kind, "i" if field.type.signed else "u")
-    count = 0 if kind == "s" else field.type.count
-    return f'{{ {json.dumps(field.name)}, \'{kind}\', {field.offset}, {field.type.size}, {count} }}'
-
-
-def _place(each: Program) -> str:
-    flags = (each.exact, each.is_return, each.multi, each.optional)
-    symbol = json.dumps(each.symbol) if each.symbol else "NULL"
-    offset = each.offset if each.symbol else each.address + each.offset
-    return (f'{{ "{each.program}", {symbol}, {each.address}u, {offset}u, {each.cookie}u, '
-            + ", ".join(str(flag).lower() for flag in flags) + " }")  # fmt: skip
-
-
-def _table(each: Aggregate) -> str:
-    is_signed = each.value is not None and each.value.signed
-    label = json.dumps(each.label, ensure_ascii=False)
-    return (f'{{ "{each.map}", {label}, \'{FUNCTIONS[each.function]}\', {each.key_size}, '
-            f"{str(is_signed).lower()}, {each.low}LL, {each.high}LL, {each.step}LL, "
-            f"{len(each.keys)}, keys_{each.map} }}")  # fmt: skip

@@ -14,7 +14,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
+from kpmagic.compiler.kbuild import kbuild_in
 from kpmagic.connection import Connection
+from kpmagic.modules.build import headers_of
 from kpmagic.run import Run
 
 READS = "dd if=/dev/zero of=/dev/null bs=10 count=10007"
@@ -73,6 +75,11 @@ def test_as_libbpf(run: Run, sandbox: Connection, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     said = output(sandbox, f"./{made.name} {READS}", made)
+    check_program(said, run)
+
+
+def check_program(said: str, run: Run) -> None:
+    """What a program prints is what the run has counted."""
     count, buckets = numbers(run)
     assert f"#count(by = comm)\tby\tcount\ndd\t{count}\n" in said
     assert len(re.findall(r"^\d+\.\d{9}\t\d+\t\d+\t\d+\tdd\t\d+$", said, re.M)) == run.stats.rows
@@ -85,15 +92,41 @@ def test_as_libbpf(run: Run, sandbox: Connection, folder: Path) -> None:
     assert rows == run.stats.rows
 
 
-def test_as_libbpf_a_return_with_its_entry(sandbox: Connection, folder: Path) -> None:
+def make_module(made: Path, sandbox: Connection) -> None:
+    """Build as its Makefile says, against the headers of the guest's kernel."""
+    release = str(sandbox.hello["release"])
+    headers = headers_of(sandbox.target, release, print)
+    command = ["make", "-C", str(made), f"KDIR={headers}", *kbuild_in(headers).settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "warning: " not in done.stderr
+
+
+def test_as_module(run: Run, sandbox: Connection, folder: Path) -> None:
+    made = export(run, "module", folder)
+    make_module(made, sandbox)
+    said = output(sandbox, f"./{made.name} {READS}", made)
+    check_program(said, run)
+    assert "reads_probes" not in output(sandbox, "cat /proc/modules", made)
+    # its reader killed, the module is planted nowhere, and the next reader takes its place
+    output(sandbox, f"./{made.name} sleep 60 & sleep 1; kill -9 $!; sleep 0.2", made)
+    assert "vfs_read" not in output(sandbox, "cat /sys/kernel/debug/kprobes/list", made)
+    check_program(output(sandbox, f"./{made.name} {READS}", made), run)
+
+
+@pytest.mark.parametrize("language", ["libbpf", "module"])
+def test_a_return_with_its_entry(language: str, sandbox: Connection, folder: Path) -> None:
     body = "if (retval == 10) emit(retval, latency, count);\navg(retval, by = comm); max(count);"
     run = kpmagic.retprobe("vfs_read", body, target=sandbox, name="returns", command=READS,
                            follow=True)  # fmt: skip
-    made = export(run, "libbpf", folder)
-    subprocess.run(["make", "-C", str(made)], capture_output=True, check=True)
+    made = export(run, language, folder)
+    if language == "module":
+        make_module(made, sandbox)
+    else:
+        subprocess.run(["make", "-C", str(made)], capture_output=True, check=True)
     said = output(sandbox, f"./returns {READS}", made)
     assert len(re.findall(r"\t10\t\d+\t10$", said, re.M)) == 10007
-    entries, unpaired = map(int, said.partition("#entries\tunpaired\n")[2].split("\t"))
+    entries, unpaired = map(int, said.partition("#entries\tunpaired\n")[2].split()[:2])
     assert entries >= 10007
     assert unpaired == 0
     assert "#max(count)\tvalue\n4096" in said
