@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
 from kpmagic.connection import Connection
+from kpmagic.session import session
 from kpmagic.targets import kernels
 
 HERE = Path(__file__).parent
@@ -87,3 +89,14 @@ def guests() -> Iterator[Guests]:
 def sandbox(guests: Guests, fetched_kernel: str) -> Connection:
     """A live connection to the sandbox."""
     return guests.running(fetched_kernel)
+
+
+@pytest.fixture
+def cell(sandbox: Connection) -> Iterator[InteractiveShell]:
+    """An IPython whose cells run on the sandbox; what they leave is removed."""
+    shell = InteractiveShell.instance()
+    shell.extension_manager.load_extension("kpmagic")
+    kpmagic.use(sandbox)
+    yield shell
+    for run in session.runs():
+        run.stop()

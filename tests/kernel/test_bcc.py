@@ -12,14 +12,12 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
 from kpmagic.connection import Connection
-from kpmagic.session import session
 
 # lesson 1: Hello World
 HELLO = """\
@@ -137,17 +135,6 @@ int count_sched(struct pt_regs *ctx, struct task_struct *prev) {
 }
 """
 SYNCS = "i=0; while [ $i -lt 7 ]; do sync; i=$((i+1)); done"
-
-
-@pytest.fixture
-def cell(sandbox: Connection) -> Iterator[InteractiveShell]:
-    """An IPython whose cells run on the sandbox; what they leave is removed."""
-    shell = InteractiveShell.instance()
-    shell.extension_manager.load_extension("kpmagic")
-    kpmagic.use(sandbox)
-    yield shell
-    for run in session.runs():
-        run.stop()
 
 
 def helpers(sandbox: Connection) -> str:

@@ -7,14 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
 from kpmagic.connection import Connection
-from kpmagic.session import session
 from kpmagic.stages import stage
 
 GETSID = "exec python3 workloads/getsid.py"
@@ -28,17 +26,6 @@ echo "invalid option -- 'f'" >&2
 exit 1
 END
 chmod +x /usr/bin/bpftrace"""
-
-
-@pytest.fixture
-def cell(sandbox: Connection) -> Iterator[InteractiveShell]:
-    """An IPython whose cells run on the sandbox; what they leave is removed."""
-    shell = InteractiveShell.instance()
-    shell.extension_manager.load_extension("kpmagic")
-    kpmagic.use(sandbox)
-    yield shell
-    for run in session.runs():
-        run.stop()
 
 
 def tracers(sandbox: Connection) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from samples import CLASSIC, HELLO
 
 import kpmagic
 from kpmagic.connection import Connection
-from kpmagic.session import session
 from kpmagic.stages import stage
 
 FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
@@ -24,17 +22,6 @@ FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
 def names(sandbox: Connection) -> set[str]:
     """Return the modules that are loaded."""
     return {line.split()[0] for line in sandbox.read("/proc/modules").decode().splitlines()}
-
-
-@pytest.fixture
-def cell(sandbox: Connection) -> Iterator[InteractiveShell]:
-    """An IPython whose cells run on the sandbox; what they leave is removed."""
-    shell = InteractiveShell.instance()
-    shell.extension_manager.load_extension("kpmagic")
-    kpmagic.use(sandbox)
-    yield shell
-    for run in session.runs():
-        run.stop()
 
 
 def test_the_classic_sample_is_told_its_functions_new_name(sandbox: Connection) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,16 +22,6 @@ from kpmagic.probed_code import settled
 from kpmagic.session import session
 
 BACKENDS = ("bpf", "kmod")
-
-
-@pytest.fixture
-def notebook(sandbox: Connection) -> Iterator[InteractiveShell]:
-    shell = InteractiveShell.instance()
-    shell.extension_manager.load_extension("kpmagic")
-    kpmagic.use(sandbox)
-    yield shell
-    for run in session.runs():
-        run.stop()
 
 
 def check(sandbox: Connection, place: Place) -> None:
@@ -140,29 +129,29 @@ def test_a_stopped_probe_is_refused(sandbox: Connection) -> None:
     assert "%kp start vfs_read" in caught.value.hint
 
 
-def test_in_a_notebook_it_is_text_and_html(notebook: InteractiveShell) -> None:
-    notebook.run_cell("%%kprobe vfs_read --bg -q -o run\ncount();").raise_error()
+def test_in_a_notebook_it_is_text_and_html(cell: InteractiveShell) -> None:
+    cell.run_cell("%%kprobe vfs_read --bg -q -o run\ncount();").raise_error()
     with capture_output() as shown:
-        notebook.run_cell("%kp trampoline vfs_read").raise_error()
+        cell.run_cell("%kp trampoline vfs_read").raise_error()
     (bundle,) = [output.data for output in shown.outputs]
     assert "<mark>e8</mark>" in bundle["text/html"]
     assert "[e8 " in bundle["text/plain"]
 
 
 def test_a_recorded_one_is_shown_again_without_a_kernel(
-    notebook: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
-    notebook.run_cell("%%kprobe vfs_read --bg -q -o run\ncount();").raise_error()
+    cell.run_cell("%%kprobe vfs_read --bg -q -o run\ncount();").raise_error()
     with capture_output() as first:
-        notebook.run_cell("%kp trampoline vfs_read").raise_error()
-    notebook.run_cell("run.stop()").raise_error()
+        cell.run_cell("%kp trampoline vfs_read").raise_error()
+    cell.run_cell("run.stop()").raise_error()
     monkeypatch.delenv(ENVIRONMENT)
     before = session.default
     kpmagic.use(kpmagic.connect(f"replay:{tmp_path}"))
     try:
         with capture_output() as second:
-            notebook.run_cell("%kp trampoline vfs_read").raise_error()
+            cell.run_cell("%kp trampoline vfs_read").raise_error()
     finally:
         assert before is not None
         kpmagic.use(before)
