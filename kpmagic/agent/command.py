@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kpmagic.agent import wire
 from kpmagic.agent.channel import Channel
@@ -49,3 +50,19 @@ def send_output(channel: Channel, number: int, workload: Workload, ready: set[in
     """Queue a LOG frame for each piece of output that is there."""
     for stream, text in workload.read(ready):
         channel.send(wire.LOG, number, wire.pack_json({"stream": stream, "text": text}))
+
+
+def send_end(
+    channel: Channel, number: int, reason: str, error: str | None, code: int | None
+) -> None:
+    """Send the END of a run that counts nothing itself; ``code`` is that of its command, if any."""
+    end: dict[str, Any] = {
+        "reason": reason,
+        "counters": {},
+        "in_flight": None,
+        "missed": None,
+        "workload": None if code is None else {"exit_code": code},
+        "error": error,
+        "maps": [],
+    }
+    channel.send(wire.END, number, wire.pack(end))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from kpmagic.agent import arguments, kmod, sweep, wire
 from kpmagic.agent.arguments import U64
 from kpmagic.agent.channel import Channel
-from kpmagic.agent.command import send_output
+from kpmagic.agent.command import send_end, send_output
 from kpmagic.agent.kmsg import Kmsg
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.workload import Workload
@@ -185,16 +185,7 @@ class ModuleSession:
             exit_code = self._workload.exit_code
         sweep.forget_module(self._asked.name)
         self._kmsg.close()
-        end: dict[str, Any] = {
-            "reason": self._reason,
-            "counters": {},
-            "in_flight": None,
-            "missed": None,
-            "workload": None if exit_code is None else {"exit_code": exit_code},
-            "error": self._error,
-            "maps": [],
-        }
-        self._channel.send(wire.END, self.number, wire.pack(end))
+        send_end(self._channel, self.number, self._reason, self._error, exit_code)
         self.ended = True
 
     def counters(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from kpmagic.agent import arguments, wire
 from kpmagic.agent.arguments import U64
 from kpmagic.agent.channel import Channel
-from kpmagic.agent.command import send_output
+from kpmagic.agent.command import send_end, send_output
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.tool import FIRST_FILE, Tool, find
 from kpmagic.agent.workload import Workload
@@ -251,16 +251,7 @@ class PeerSession:
         self._close()
         if self._workload is not None:
             exit_code = self._workload.exit_code
-        end: dict[str, Any] = {
-            "reason": self._reason,
-            "counters": {},
-            "in_flight": None,
-            "missed": None,
-            "workload": None if exit_code is None else {"exit_code": exit_code},
-            "error": self._error,
-            "maps": [],
-        }
-        self._channel.send(wire.END, self.number, wire.pack(end))
+        send_end(self._channel, self.number, self._reason, self._error, exit_code)
         self.ended = True
 
     def _log(self, stream: str, text: str) -> None:

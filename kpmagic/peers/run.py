@@ -14,7 +14,7 @@ from ..agent import wire
 from ..connection import Connection
 from ..control import Controlled
 from ..errors import CellError, KpmagicError, TargetError, TargetLost
-from ..life import Workload
+from ..life import Lived, Workload
 from ..model import Artifact, Source
 from ..refusals import MissingRefusal, ToolRefusal
 from ..shown import Shown, View
@@ -70,6 +70,11 @@ class PeerLife:
         elif self.workload is not None:
             setattr(self.workload, stream, getattr(self.workload, stream) + text)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it went otherwise than it should."""
+        return bool(self.error)
+
     def on_lost(self) -> None:
         """No further frame will come."""
         if not self.ended.is_set():
@@ -78,7 +83,7 @@ class PeerLife:
             self.ended.set()
 
 
-class PeerRun(Shown, Controlled):
+class PeerRun(Shown, Lived, Controlled):
     """A script's run by another tracer, live or finished.
 
     `df` has a row for each line it printed, `aggregates` are its maps. As a context manager it
@@ -141,46 +146,14 @@ class PeerRun(Shown, Controlled):
         return "event" if self.script.tool == "bcc" else "line"
 
     @property
-    def workload(self) -> Workload | None:
-        """The command of ``--while`` with its exit code and output; None without one."""
-        return self._life.workload
-
-    @property
     def source(self) -> str:
         """The script, as it was run."""
         return self.artifact.source.text
 
     @property
-    def state(self) -> str:
-        """``running``, ``stopped`` or ``failed``."""
-        if self.failure is not None or self._life.error:
-            return "failed"
-        return "stopped" if self._life.ended.is_set() else "running"
-
-    @property
-    def stopped_by(self) -> str | None:
-        """What ended it: exit (by itself), for, while, max-time, user, interrupt, …"""
-        return self._life.reason or None
-
-    @property
-    def error(self) -> str:
-        """What went wrong while it ran, or ``""``."""
-        return self._life.error
-
-    @property
     def said(self) -> str:
         """What it wrote on its error output: warnings, and errors of the script."""
         return in_the_cell(self._life.said, self.script)
-
-    @property
-    def remarks(self) -> list[str]:
-        """What the agent had to say about this run."""
-        return list(self._life.remarks)
-
-    @property
-    def age(self) -> float:
-        """Seconds since its probes were there."""
-        return time.time() - float(self.info.get("started", time.time()))
 
     def lost(self) -> TargetLost:
         """Return the error that says how its target went."""
