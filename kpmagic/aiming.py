@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from .connection import Connection
 from .errors import AttachError, TargetError
+from .kernel.forbidden import is_traceable
+from .kernel.kallsyms import Symbol
 from .kernel_code import code, codes
 from .model import LeftOut, Plan, Site
 from .planted.aim import HEAD, aimed, why_no_jump
@@ -30,8 +32,8 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
                           hint="as root there: sysctl kernel.kptr_restrict=1")  # fmt: skip
 
     def traced(site: Site) -> bool:
-        known = facts.traceable
-        return known is None or known.has(site.symbol, site.module)
+        start = site.address - site.offset
+        return is_traceable(Symbol(site.symbol, start, "t", site.module), facts)
 
     heads = codes(connection, [(site.address - site.offset, HEAD) for site in sites])
     found, left_out = [], []

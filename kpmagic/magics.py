@@ -73,9 +73,8 @@ class KpmagicMagics(Magics):
         with _progress(panel):
             run = start_module(asked, session.connection(asked.options.target or None), bind)
         self.shown = (count, id(run))
-        (panel.watch if ends_itself(asked.options) and not asked.options.dry_run
-         else panel.follow)(run)  # fmt: skip
-        panel.done()
+        blocking = ends_itself(asked.options) and not asked.options.dry_run
+        _show(run, panel, blocking)
         return run
 
     @no_var_expand
@@ -110,9 +109,8 @@ class KpmagicMagics(Magics):
         with _progress(panel):
             run = start_script(asked, session.connection(asked.options.target or None), bind)
         self.shown = (self.shell.execution_count, id(run))
-        (panel.watch if ends_itself(asked.options) and not asked.options.dry_run
-         else panel.follow)(run)  # fmt: skip
-        panel.done()
+        blocking = ends_itself(asked.options) and not asked.options.dry_run
+        _show(run, panel, blocking)
         return run
 
     @no_var_expand
@@ -144,13 +142,7 @@ class KpmagicMagics(Magics):
         self.shown = (count, id(run))
         from .api import blocks
 
-        if blocks(asked) and not asked.options.dry_run:
-            panel.watch(run)
-        else:
-            panel.follow(run)
-        panel.done()
-        if run.stopped_by == "target-lost" and blocks(asked):
-            raise run.lost()  # a runner must see that the cell was cut short
+        _show(run, panel, blocks(asked) and not asked.options.dry_run)
         return run
 
     def _start(self, asked: Probe, panel: Panel) -> Run:
@@ -249,6 +241,17 @@ class _progress:
         session.progress = self._before
         if kind is not None or self.panel.quiet:
             self.panel.done()
+
+
+def _show(run: Run | ModuleRun | PeerRun, panel: Panel, blocking: bool) -> None:
+    """Show a run, to its end when the cell waits for it. Raises TargetLost when that was cut short.
+
+    A notebook's runner must see that.
+    """
+    (panel.watch if blocking else panel.follow)(run)
+    panel.done()
+    if blocking and run.stopped_by == "target-lost":
+        raise run.lost()
 
 
 def check_headless(chosen: Options, shell: InteractiveShell) -> None:

@@ -34,6 +34,13 @@ def remember(programs: Iterable[Program]) -> None:
                 _before[address] = memory.code(address, SHOWN)
 
 
+def _seen(address: int) -> bytes:
+    """Return what was remembered of a place, be it with another before it; ``b""`` if nothing."""
+    found = [code[address - start :] for start, code in _before.items() if start <= address]
+    longest = max(found, key=len, default=b"")
+    return longest if len(longest) >= REACH else b""
+
+
 def places(programs: tuple[Program, ...]) -> list[dict[str, Any]]:
     """Return where programs are planted and how; see "planted" in wire.py."""
     found = []
@@ -47,7 +54,7 @@ def places(programs: tuple[Program, ...]) -> list[dict[str, Any]]:
             "address": address,
             "at": there.address if there else address,
             "mechanism": there.mechanism if there else None,
-            "before": _before.get(address, b"").hex(),
+            "before": _seen(address).hex(),
         })  # fmt: skip
     return found
 

@@ -30,10 +30,11 @@ def forbidden(symbol: Symbol, facts: KernelFacts) -> Forbidden | None:
         )
     if symbol.module and not facts.modules_read:
         return None
-    return None if _is_traceable(symbol, facts) else _untraceable(symbol, facts)
+    return None if is_traceable(symbol, facts) else _untraceable(symbol, facts)
 
 
-def _is_traceable(symbol: Symbol, facts: KernelFacts) -> bool:
+def is_traceable(symbol: Symbol, facts: KernelFacts) -> bool:
+    """Say whether ftrace can trace a function, under this name or another."""
     known = facts.traceable
     if known is None or known.has(symbol.name, symbol.module):
         return True

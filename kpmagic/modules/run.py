@@ -14,7 +14,7 @@ from .. import outcome
 from ..agent import wire
 from ..batches import Batches
 from ..control import START_PATIENCE, Controlled
-from ..errors import KpmagicError, RecordingError
+from ..errors import KpmagicError, RecordingError, TargetLost
 from ..life import Lived, Workload
 from ..model import Artifact, Module
 from ..recording import Rows
@@ -178,6 +178,11 @@ class ModuleRun(Controlled, Lived):
         if self.stopped_by != "target-lost":
             return ""
         return self._life.last_words or self.connection.last_words()
+
+    def lost(self) -> TargetLost:
+        """Return the error that says how its target went."""
+        words = self._life.last_words
+        return TargetLost(words) if words else self.connection.lost()
 
     def oops(self) -> list[oops.Frame]:
         """Return the frames of the kernel's oops, innermost first; the module's with their lines.

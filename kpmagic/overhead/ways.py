@@ -11,7 +11,7 @@ from .. import build
 from ..api import prepare
 from ..connection import Connection
 from ..errors import KpmagicError, TargetError
-from ..model import Artifact, Plan, Program, Source
+from ..model import Artifact, Plan, Program, Site, Source
 from ..run import Run
 from ..session import session
 from ..syntax import probe_from_keywords
@@ -170,16 +170,23 @@ def probed(
 
 def as_fentry(plan: Plan, artifact: Artifact, connection: Connection) -> Artifact:
     """Return a kprobe's object as one for fentry. Raises BuildError, TargetError."""
-    symbol, source = plan.sites[0].symbol, artifact.source
+    symbol, source = _first_name(plan.sites[0], connection), artifact.source
     text = source.text.replace(ENTRY, FENTRY.format(symbol=symbol))
     if text == source.text:
         raise TargetError("the generated program is not what fentry is made from")
+    programs = tuple(_fentry(each, symbol) for each in source.programs)
     made = Source(**{**vars(source), "files": {**source.files, source.main: text},
-                     "programs": tuple(map(_fentry, source.programs))})  # fmt: skip
+                     "programs": programs})  # fmt: skip
     compiler = build.compiler_of(plan, connection.facts())
     object_ = build.compile_source(made, compiler, plan.probe)
     return replace(artifact, source=made, object=object_)
 
 
-def _fentry(program: Program) -> Program:
-    return replace(program, fentry=True)
+def _first_name(site: Site, connection: Connection) -> str:
+    """Return the name of a function that ftrace and BTF know: of several at one address, one."""
+    first = connection.facts().symbols.at(site.address)
+    return site.symbol if first is None else first[0].name
+
+
+def _fentry(program: Program, symbol: str) -> Program:
+    return replace(program, symbol=symbol, fentry=True)

@@ -113,6 +113,14 @@ def test_it_is_planted_as_asked(sandbox: Connection, backend: str, how: str) -> 
     assert position(sandbox) == "1"
 
 
+@pytest.mark.parametrize("how", ["ftrace", "int3"])
+def test_a_function_of_several_names_is_planted_as_asked(sandbox: Connection, how: str) -> None:
+    """Ftrace lists one of them only."""
+    run = kpmagic.probe("__x64_sys_getppid", "count();", target=sandbox, backend="kmod",
+                        mechanism=how, duration="50ms")  # fmt: skip
+    assert run.info["mechanism"] == how
+
+
 def test_the_switch_is_moved_and_put_back(sandbox: Connection) -> None:
     with running(sandbox, INSIDE, "bpf", mechanism="int3") as run:
         assert run.info["mechanism"] == "int3"

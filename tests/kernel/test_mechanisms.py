@@ -66,6 +66,20 @@ def test_every_way_is_measured_and_nothing_is_left(sandbox: Connection) -> None:
     assert left(sandbox) == ""
 
 
+def test_of_several_names_any_is_measured(
+    sandbox: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BTF and ftrace have one of them only."""
+    from kpmagic.overhead import ways
+
+    kept = {name: ways.PROBES[name] for name in ("bpf fentry", "module, int3")}
+    monkeypatch.setattr(ways, "PROBES", kept)
+    found = kpmagic.mechanisms("__x64_sys_getppid", calls=500, rounds=1, target=sandbox)
+    assert found.aside == ()
+    how = dict(zip(found.df["way"], found.df["mechanism"], strict=True))
+    assert how == {"bpf fentry": "fentry", "module, int3": "int3", "tracefs event": "ftrace"}
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_kind_of_call_is_found_for_the_function(sandbox: Connection) -> None:
     found = kpmagic.mechanisms("__x64_sys_getppid", calls=500, rounds=1, target=sandbox)

@@ -187,6 +187,14 @@ def test_a_module_that_kills_its_kernel_is_named_with_its_line(sandbox: Connecti
     assert run.log.rows >= 1
 
 
+def test_a_cell_whose_kernel_died_is_an_error(cell: InteractiveShell) -> None:
+    bad = CLASSIC.replace("p->addr, regs->ip, regs->flags);", "p->addr, regs->ip, *(long *)8);")
+    result = cell.run_cell(f"%%kmodule bad --rename -o bad --while '/bin/true; sleep 9'\n{bad}")
+    assert isinstance(result.error_in_exec, kpmagic.TargetLost)
+    assert "NULL pointer dereference" in str(result.error_in_exec)
+    assert cell.user_ns["bad"].stopped_by == "target-lost"
+
+
 def test_what_a_module_has_no_room_for_is_missed_and_counted(sandbox: Connection) -> None:
     run = kpmagic.retprobe("hrtimer_nanosleep", "emit(latency);", target=sandbox, backend="kmod",
                            command="exec python3 workloads/sleepers.py 60", follow=True,

@@ -101,6 +101,18 @@ def test_a_replaced_probe_still_knows_what_was_there(sandbox: Connection) -> Non
     assert "".join(each.before for each in place.changes) == "0f1f440000"
 
 
+def test_a_place_behind_another_probe_is_known_too(sandbox: Connection) -> None:
+    """Both were seen when there was none."""
+    with (
+        kpmagic.probe("vfs_read", "count();", target=sandbox, backend="kmod"),
+        kpmagic.probe("vfs_read", "count(by = pid);", target=sandbox, backend="kmod",
+                      mechanism="int3", name="behind") as run,
+    ):  # fmt: skip
+        (place,) = kpmagic.trampoline(run).places
+    assert place.before
+    assert [each.before for each in place.changes] == [place.before[0].code[:2]]
+
+
 def test_several_places_lead_to_one_trampoline(sandbox: Connection) -> None:
     with kpmagic.probe("vfs_read*", "count();", target=sandbox) as run:
         shown = kpmagic.trampoline(run)
