@@ -26,6 +26,7 @@ from kpmagic.agent.mappings import Mappings
 from kpmagic.agent.mechanism import Watch, require
 from kpmagic.agent.missed import Missed
 from kpmagic.agent.probes import Probes
+from kpmagic.agent.pump import Pump
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import RingError
 from kpmagic.agent.workload import Workload
@@ -36,7 +37,6 @@ COUNTERS_NS = 250 * MS
 SIGN_NS = 1000 * MS
 MISSED_NS = 200 * MS
 DETACH_SECONDS, DETACH_MS = 1.0, 2
-PIECES = 8  # of the ring before the channel is looked at again
 CHANGING = (*wire.COUNTERS, "missed", "busy_ns")  # counters worth telling: time passes anyway
 
 
@@ -63,8 +63,7 @@ class Session:
         self._state = self._running
         self._reason = ""
         self._error: str | None = None
-        self._sending = False
-        self._rows = self._cut = self._in_flight = self._unpaired = 0
+        self._in_flight = self._unpaired = 0
         self._missed: Missed | None = None
         self._missed_at = 0
         self._last_counters: tuple[int, dict[str, int]] = (0, {})
@@ -109,6 +108,8 @@ class Session:
         except BaseException:
             self._probes.close()
             raise
+        most = self._asked.config["max_rows"]
+        self._pump = Pump(self._channel, self.number, self._probes.ring, most, self._mappings.tell)
         self._ways = planted.get("ways", [])
         self.started = {
             **planted,
@@ -186,7 +187,7 @@ class Session:
 
     def counters(self) -> dict[str, int]:
         """Return COUNTERS as far as rows have been cut."""
-        counters = cut(self._probes.gate.counters(), self._cut)
+        counters = cut(self._probes.gate.counters(), self._pump.cut)
         spent = self._cost.now()
         return counters if spent is None else {**counters, **spent._asdict()}
 
@@ -202,7 +203,7 @@ class Session:
 
     def _running(self) -> None:
         self._probes.look()
-        self._pump()
+        self._send_rows()
         self._tell_counters()
         self._tell_mechanism()
         self._remark(self._alarm.change(self._watch.mechanism, self._ways))
@@ -225,52 +226,21 @@ class Session:
         return ""
 
     def _detaching(self) -> None:
-        self._pump()
+        self._send_rows()
         self.patience_ms = min(DETACH_MS, self.patience_ms)
         out = self._probes.detach() & self._alarm.leave().over  # both begin
         if out or time.monotonic() >= self._patient_until:
             self._state = self._draining
 
     def _draining(self) -> None:
-        self._pump()
-        self.patience_ms = BUSY_MS if self._sending else 0
-        if not self._sending and not self._probes.ring.waiting:
+        self._send_rows()
+        self.patience_ms = BUSY_MS if self._pump.sending else 0
+        if not self._pump.sending and not self._probes.ring.waiting:
             self._finish()
 
-    def _pump(self) -> None:
-        """Send what the ring holds, one piece at a time, until the channel is full."""
-        self._mappings.tell()
-        found = self._sending
-        for _ in range(PIECES):
-            if self._sending or not self._send_piece():
-                break
-            found = True
-            self._channel.flush()
+    def _send_rows(self) -> None:
+        found = self._pump.run()
         self.patience_ms = BUSY_MS if found else min(QUIET_MS, 2 * max(1, self.patience_ms))
-
-    def _send_piece(self) -> bool:
-        """Queue one piece; rows beyond the limit (CPUs raced for the last one) are cut."""
-        most = self._asked.config["max_rows"]
-        ring = self._probes.ring
-        piece = ring.ready(most - self._rows if most and self._rows < most else None)
-        size = len(piece)
-        if not size:
-            piece.release()
-            return False
-        if most and self._rows >= most:
-            piece.release()
-            ring.advance(size)
-            self._cut += size // ring.stride
-            return True
-        self._rows += size // ring.stride
-        self._sending = True
-        self._mappings.tell()
-        self._channel.send_view(wire.DATA, self.number, piece, lambda: self._sent(size))
-        return True
-
-    def _sent(self, size: int) -> None:
-        self._probes.ring.advance(size)
-        self._sending = False
 
     def _tell_counters(self) -> None:
         when, last = self._last_counters
@@ -299,7 +269,7 @@ class Session:
         """End a run that cannot go on."""
         self._error = self._error or error
         self.stop("error")
-        if not self._sending:
+        if not self._pump.sending:
             self._finish()
 
     def _finish(self) -> None:
