@@ -33,7 +33,7 @@
 	})
 
 /* This CPU's place to put a key together in: the stack is too small for names. */
-#define kp_key(keys) (&(keys)[bpf_get_smp_processor_id() & (KP_CPUS - 1)])
+#define kp_key(hit, keys) (&(keys)[(hit)->number & (KP_CPUS - 1)])
 
 static __always_inline void kp_add(struct kp_total *total, __s64 value)
 {

@@ -207,7 +207,8 @@ static bool kp_watching(struct kp_hit *hit)
 	hit->id = kp_current_id();
 	if (hit->id >> 32 == kp_config.agent)
 		return false;
-	hit->cpu = &kp->cpu[kp_this_cpu() & (KP_CPUS - 1)];
+	hit->number = kp_this_cpu();
+	hit->cpu = &kp->cpu[hit->number & (KP_CPUS - 1)];
 	hit->began = kp_time();
 	return true;
 }
@@ -299,7 +300,7 @@ void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row)
 	header->ts = ts;
 	header->pid = hit->id >> 32;
 	header->tid = hit->id;
-	header->cpu = kp_this_cpu();
+	header->cpu = hit->number;
 	header->site = hit->site;
 	header->row = row;
 	kp_current_comm(header->comm, sizeof(header->comm));

@@ -21,6 +21,8 @@ RUN_TIME, RUN_COUNT, PROGRAM_END = 192, 200, 208
 SWITCH = "/proc/sys/kernel/bpf_stats_enabled"
 MOST = 1024  # one hit in so many is the least that is recorded
 STRIKES = 2  # looks in a row at which that was too much still: one may have been bad luck
+SAMPLE = 1000  # runs tell what a run takes; the clock is not read at every hit for that
+AGAIN_NS = 30_000_000_000  # after so long it may take something else
 PART = 20  # a look at many programs may take one part in so many of the time
 NOT_TOLD = (
     "--max-overhead: this kernel does not tell what programs cost, which needs CAP_SYS_ADMIN or "
@@ -37,12 +39,17 @@ class Spent(NamedTuple):
 
 
 class Statistics:
-    """The kernel's statistics of all BPF programs, on as long as this is open."""
+    """The kernel's statistics of all BPF programs, on unless this pauses or is closed."""
 
     def __init__(self, programs: Iterable[int]) -> None:
         self._programs = list(programs)
         self._fd = enable_statistics()
         self._known = self._fd is not None or _switched_on()
+
+    def go_on(self) -> None:
+        """Have the kernel count again after `close`."""
+        if self._fd is None:
+            self._fd = enable_statistics()
 
     def spent(self) -> tuple[int, int] | None:
         """Return runs and ns of the programs since they were loaded; None: not told."""
@@ -131,24 +138,47 @@ class Probes(Protocol):
     def spent(self) -> tuple[int, int] | None:
         """Return how often handlers have run, and for how many ns; None: not known."""
 
+    def measure(self, on: bool) -> None:
+        """Have the kernel count, or not: it reads a clock twice for each run."""
+
 
 class Cost:
-    """What one run has spent since its gate was opened, held to ``limit`` if that is not 0."""
+    """What one run has spent since its gate was opened, held to ``limit`` if that is not 0.
+
+    Without a limit only some runs are measured, from time to time, and the others taken to be as
+    long: reading the clock can take longer than a handler.
+    """
 
     def __init__(self, probes: Probes, limit: float) -> None:
         """Have the kernel count. Raises Refused when a limit could not be held."""
         self._probes = probes
-        self._before = probes.spent()
-        self._began = self._next = 0
+        self._opened = probes.spent()  # as the window that is measured now began
+        self._before = (0, 0)  # runs and ns of the windows before it
+        self._measuring = self._always = True
+        self._until = SAMPLE  # runs at which a window may end
+        self._again = self._began = self._next = 0
         self._last: Spent | None = None
         self._over = False
         self._budget = Budget(limit) if limit else None
-        if limit and self._before is None:
+        if limit and self._opened is None:
             raise Refused("permission", NOT_TOLD)
 
     def begin(self) -> None:
         """The gate opens now."""
-        self._before, self._began = self._probes.spent(), time.monotonic_ns()
+        self._opened, self._began = self._probes.spent(), time.monotonic_ns()
+
+    def ease(self) -> None:
+        """Measure no more than it takes to know."""
+        if self._budget is not None or self._opened is None or self._over:
+            return
+        if self._measuring and self._runs() >= self._until:
+            self._before, self._measuring, self._always = self._measured(), False, False
+            self._again = time.monotonic_ns() + AGAIN_NS
+            self._probes.measure(False)
+        elif not self._measuring and time.monotonic_ns() >= self._again:
+            self._opened, self._measuring = self._probes.spent(), True
+            self._until = self._runs() + SAMPLE
+            self._probes.measure(True)
 
     def now(self) -> Spent | None:
         """Return what was spent, not newer than looking at it may cost; None: not known."""
@@ -165,10 +195,27 @@ class Cost:
         self._over = True
         return "" if self._budget is None else self._budget.last_words()
 
+    def _runs(self) -> int:
+        """Return how often handlers have run behind the open gate."""
+        counters = self._probes.gate.counters()
+        return counters["hits"] + counters["entries"]
+
+    def _measured(self) -> tuple[int, int]:
+        """Return runs and ns of all windows so far."""
+        found = self._probes.spent() if self._measuring else None
+        if found is None or self._opened is None:
+            return self._before
+        runs, busy = self._before
+        return runs + found[0] - self._opened[0], busy + found[1] - self._opened[1]
+
     def _look(self, now: int) -> None:
-        found, before = self._probes.spent(), self._before
-        if found is not None and before is not None:
-            self._last = Spent(found[0] - before[0], found[1] - before[1], now - self._began)
+        if self._opened is None:
+            return
+        runs, busy = self._measured()
+        if not self._always and runs:
+            all_runs = max(runs, self._runs())
+            runs, busy = all_runs, busy * all_runs // runs
+        self._last = Spent(runs, busy, now - self._began)
 
     def hold(self) -> str:
         """See that the limit is kept; return what there is to say about it, or ``""``."""

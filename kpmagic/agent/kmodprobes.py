@@ -132,6 +132,9 @@ class ModuleProbes:
         """Return how often the handlers ran, and for how many ns."""
         return self.gate.spent()
 
+    def measure(self, on: bool) -> None:
+        """Its handlers always measure themselves."""
+
     def look(self) -> None:
         """Notice what has become of them: these stay as long as this process."""
 

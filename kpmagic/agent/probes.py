@@ -117,6 +117,11 @@ class Probes:
             self._statistics = Statistics(self._object.program_fds())
         return self._statistics.spent()
 
+    def measure(self, on: bool) -> None:
+        """Have the kernel count for `spent`, or not."""
+        if self._statistics is not None:
+            (self._statistics.go_on if on else self._statistics.close)()
+
     def _missed_so_far(self) -> Missed | None:
         return count_missed(self._links, self._object.program_fds())
 

@@ -204,6 +204,7 @@ class Session:
     def _running(self) -> None:
         self._probes.look()
         self._send_rows()
+        self._cost.ease()
         self._tell_counters()
         self._tell_mechanism()
         self._remark(self._alarm.change(self._watch.mechanism, self._ways))

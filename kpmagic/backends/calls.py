@@ -68,7 +68,7 @@ def _add(add: Add) -> Iterator[str]:
     number = f"({layout.integer(add.value.type)})({_line(add.value)})" if add.value else "0"
     if table.value is not None and table.value.kind == "bool":
         number = f"!!({number})"
-    yield f"struct {table.map}_key *kp_k = kp_key({table.map}_keys);"
+    yield f"struct {table.map}_key *kp_k = kp_key(kp_hit, {table.map}_keys);"
     if add.value:
         yield f"__u64 kp_v = {number};"
     for field, key in zip(table.keys, add.keys, strict=True):

@@ -68,8 +68,8 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 {
 #line 2 "cell"
 ({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { kp_r->c_retval = (__s64)(retval); kp_r->c_latency = (__u64)(latency); kp_r->c_count = (__u64)(count); kp_submit(kp_hit, kp_r); } });
-({ struct kp_table_0_key *kp_k = kp_key(kp_table_0_keys); __u64 kp_v = (__u64)(latency); __builtin_memcpy(kp_k->c_by, comm, 16); kp_k->bucket = kp_log2_bucket(kp_v, false); struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) kp_add(kp_t, 0); });
-({ struct kp_table_1_key *kp_k = kp_key(kp_table_1_keys); __u64 kp_v = (__s64)(retval); kp_k->bucket = kp_step_bucket(kp_v, true, 0LL, 100LL, 10); struct kp_total *kp_t = kp_total(kp_hit, &kp_table_1, kp_k); if (kp_t) kp_add(kp_t, 0); });
+({ struct kp_table_0_key *kp_k = kp_key(kp_hit, kp_table_0_keys); __u64 kp_v = (__u64)(latency); __builtin_memcpy(kp_k->c_by, comm, 16); kp_k->bucket = kp_log2_bucket(kp_v, false); struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) kp_add(kp_t, 0); });
+({ struct kp_table_1_key *kp_k = kp_key(kp_hit, kp_table_1_keys); __u64 kp_v = (__s64)(retval); kp_k->bucket = kp_step_bucket(kp_v, true, 0LL, 100LL, 10); struct kp_total *kp_t = kp_total(kp_hit, &kp_table_1, kp_k); if (kp_t) kp_add(kp_t, 0); });
 ;}
 #line 1 "handler.bpf.c"
 }

@@ -39,7 +39,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 {
 #line 2 "cell"
 ({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { kp_r->c_di = (__u64)(regs->di); __builtin_memcpy(kp_r->c_func, func, 9); kp_submit(kp_hit, kp_r); } });
-({ struct kp_table_0_key *kp_k = kp_key(kp_table_0_keys); __u64 kp_v = (__u64)(regs->si); kp_k->c_cpu = (__u32)(cpu); kp_k->bucket = 0; struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) KP_BETTER(__u64, kp_t, >, kp_v); });
+({ struct kp_table_0_key *kp_k = kp_key(kp_hit, kp_table_0_keys); __u64 kp_v = (__u64)(regs->si); kp_k->c_cpu = (__u32)(cpu); kp_k->bucket = 0; struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) KP_BETTER(__u64, kp_t, >, kp_v); });
 ;}
 #line 1 "handler.bpf.c"
 }

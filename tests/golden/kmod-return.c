@@ -171,7 +171,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"
-({ struct kp_table_0_key *kp_k = kp_key(kp_table_0_keys); __u64 kp_v = (__u64)(latency); __builtin_memcpy(kp_k->c_by, comm, 16); kp_k->bucket = kp_log2_bucket(kp_v, false); struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) kp_add(kp_t, 0); });
+({ struct kp_table_0_key *kp_k = kp_key(kp_hit, kp_table_0_keys); __u64 kp_v = (__u64)(latency); __builtin_memcpy(kp_k->c_by, comm, 16); kp_k->bucket = kp_log2_bucket(kp_v, false); struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) kp_add(kp_t, 0); });
 ;}
 #line 1 "body.c"
 }

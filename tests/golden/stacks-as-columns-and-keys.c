@@ -39,7 +39,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 {
 #line 2 "cell"
 ({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { bpf_get_stack(kp_regs, kp_r->c_kstack, 512, 0); kp_r->c_mine[0] = kp_hit->id >> 32; bpf_get_stack(kp_regs, kp_r->c_mine + 1, 128, KP_USER_STACK); kp_submit(kp_hit, kp_r); } });
-({ struct kp_table_0_key *kp_k = kp_key(kp_table_0_keys); bpf_get_stack(kp_regs, kp_k->c_by, 480, 0); __builtin_memcpy(kp_k->c_comm, comm, 16); kp_k->bucket = 0; struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) kp_add(kp_t, 0); });
+({ struct kp_table_0_key *kp_k = kp_key(kp_hit, kp_table_0_keys); bpf_get_stack(kp_regs, kp_k->c_by, 480, 0); __builtin_memcpy(kp_k->c_comm, comm, 16); kp_k->bucket = 0; struct kp_total *kp_t = kp_total(kp_hit, &kp_table_0, kp_k); if (kp_t) kp_add(kp_t, 0); });
 ;}
 #line 1 "handler.bpf.c"
 }

@@ -67,6 +67,59 @@ def test_where_the_kernel_does_not_tell_there_is_no_limit() -> None:
         Cost(Silent(), 0.05)  # type: ignore[arg-type]
 
 
+class Counting:
+    """Probes whose handlers take 70 ns, on a kernel that counts while it is asked to."""
+
+    def __init__(self) -> None:
+        self.gate = self
+        self.hits = self.seen = 0
+        self.counting = True
+
+    def hit(self, times: int) -> None:
+        self.hits += times
+        self.seen += times * self.counting
+
+    def counters(self) -> dict[str, int]:
+        return {"hits": self.hits, "entries": 0}
+
+    def spent(self) -> tuple[int, int]:
+        return self.seen, 70 * self.seen
+
+    def measure(self, on: bool) -> None:
+        self.counting = on
+
+
+def test_without_a_limit_only_some_hits_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    probes = Counting()
+    cost = Cost(probes, 0.0)  # type: ignore[arg-type]
+    cost.begin()
+    for times in (999, 1, 1_000_000):
+        probes.hit(times)
+        cost.ease()
+    assert not probes.counting
+    assert probes.seen == 1000
+    monkeypatch.setattr("kpmagic.agent.cost.AGAIN_NS", 0)
+    cost._again = 0  # half a minute later
+    cost.ease()
+    assert probes.counting
+    probes.hit(3000)
+    cost.ease()
+    cost.end()
+    spent = cost.now()
+    assert spent is not None
+    assert (spent.runs, spent.busy_ns) == (1_004_000, 70 * 1_004_000)
+    assert probes.seen == 4000
+
+
+def test_with_a_limit_every_hit_is_measured() -> None:
+    probes = Counting()
+    cost = Cost(probes, 0.5)  # type: ignore[arg-type]
+    cost.begin()
+    probes.hit(5000)
+    cost.ease()
+    assert probes.counting
+
+
 def test_the_share_of_one_cpu() -> None:
     counters = {"hits": 4, "rows": 4, "runs": 4, "busy_ns": 5, "elapsed_ns": 100}
     assert account(counters, 4, over=True).cost == 0.05
