@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from . import answers
 from .aggregates import decode_all
@@ -47,15 +47,43 @@ def past_of(run: Result) -> Past:
     )  # fmt: skip
 
 
+class Savable(Protocol):
+    """What is asked of a run before it is written."""
+
+    name: str
+
+    @property
+    def state(self) -> str:
+        """``running`` until it is over."""
+
+    @property
+    def stopped_by(self) -> str | None:
+        """None while it has not begun."""
+
+
+AnyRun = TypeVar("AnyRun", bound=Savable)
+Write = Callable[[AnyRun, Path], None]
+
+
 def save(run: Result, path: str | Path) -> Path:
     """Write a run that is over to ``path``. Raises CellError, RecordingError."""
+    return save_by(_write, run, path, "is still running", "stop() ends it", "has not run")
+
+
+def save_by(
+    put: Write[AnyRun], run: AnyRun, path: str | Path, going: str, hint: str, unborn: str
+) -> Path:
+    """Write any kind of run to ``path``; the words are for one that is not over or has not begun.
+
+    Raises CellError, RecordingError.
+    """
     if run.state == "running":
-        raise CellError(f"{run.name} is still running", hint="stop() ends it")
+        raise CellError(f"{run.name} {going}", hint=hint)
     if run.stopped_by is None:
-        raise CellError(f"{run.name} has not run: there is nothing to save")
+        raise CellError(f"{run.name} {unborn}: there is nothing to save")
     file = place(path)
     try:
-        _write(run, file)
+        put(run, file)
     except OSError as error:
         raise unwritable(path, error) from None
     return file
@@ -63,8 +91,13 @@ def save(run: Result, path: str | Path) -> Path:
 
 def record_dry_run(run: Result, folder: Path) -> None:
     """Keep what a dry run shows, among the recordings of a folder. Raises RecordingError."""
+    record_by(_write, run, folder)
+
+
+def record_by(put: Write[AnyRun], run: AnyRun, folder: Path) -> None:
+    """Keep what any kind of run shows, among the recordings of a folder. Raises RecordingError."""
     try:
-        _write(run, answers.new_file(folder, run.name))
+        put(run, answers.new_file(folder, run.name))
     except OSError as error:
         raise unwritable(folder, error) from None
 

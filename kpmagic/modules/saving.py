@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import answers
-from ..errors import CellError, RecordingError
+from ..errors import RecordingError
 from ..outcome import Outcome
 from ..parquet import replacing, write
 from ..past import ModulePast, to_metadata
-from ..saving import place, unwritable
+from ..saving import record_by, save_by
 
 if TYPE_CHECKING:
     from .run import ModuleLife, ModuleRun
@@ -40,24 +40,12 @@ def _outcome(run: ModuleRun) -> Outcome:
 
 def save(run: ModuleRun, path: str | Path) -> Path:
     """Write a run that is over to ``path``. Raises CellError, RecordingError."""
-    if run.state == "running":
-        raise CellError(f"{run.name} is still loaded", hint="stop() removes it")
-    if run.stopped_by is None:
-        raise CellError(f"{run.name} has not been loaded: there is nothing to save")
-    file = place(path)
-    try:
-        _write(run, file)
-    except OSError as error:
-        raise unwritable(path, error) from None
-    return file
+    return save_by(_write, run, path, "is still loaded", "stop() removes it", "has not been loaded")
 
 
 def record(run: ModuleRun, folder: Path) -> None:
     """Keep what a run shows, among the recordings of a folder. Raises RecordingError."""
-    try:
-        _write(run, answers.new_file(folder, run.name))
-    except OSError as error:
-        raise unwritable(folder, error) from None
+    record_by(_write, run, folder)
 
 
 def finish(run: ModuleRun, life: ModuleLife) -> None:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -357,10 +359,21 @@ def test_runs_beside_each_other(runner: Runner) -> None:
 def test_nothing_outlives_an_agent(
     runner: Runner, end: str, record_property: Callable[[str, object], None]
 ) -> None:
-    code = base64.b64encode(runner.objects["entry"]).decode()
+    request = {
+        "do": "start",
+        "programs": [{"program": "entry", "symbol": "__x64_sys_getppid"}],
+        "record": 64,
+        "buffer": 1 << 20,
+        "command": "sleep 1000 & sleep 1001",
+        "follow": True,
+        "payload": base64.b64encode(runner.objects["entry"]).decode(),
+    }
     texts: list[str] = []
-    command = f"/usr/bin/python3 -I -S workloads/killed_agent.py {code} {end}"
-    assert runner.connection.run(command, lambda _, text: texts.append(text)) == 0, texts
+    with tempfile.NamedTemporaryFile("w", dir=Path.cwd(), suffix=".json") as file:
+        json.dump(request, file)
+        file.flush()
+        command = f"/usr/bin/python3 -I -S workloads/killed_agent.py {Path(file.name).name} {end}"
+        assert runner.connection.run(command, lambda _, text: texts.append(text)) == 0, texts
     started, ended = "".join(texts).splitlines()
     assert started == "started True 3"  # the probe, the canary, the command's control group
     assert ended.startswith("gone")

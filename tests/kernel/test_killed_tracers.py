@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
 from collections.abc import Iterator
@@ -20,14 +21,19 @@ BCC = "int kprobe__vfs_read(void *ctx) { return 0; }"
 
 
 def request(sandbox: Connection, tool: str) -> dict[str, Any]:
-    """Return the arguments of ``peer``, with a command that never ends."""
-    common = {"tool": tool, "command": "sleep 1000 & sleep 1001", "max_ns": 600 * 10**9}
+    """Return what is asked of an agent, with a command that never ends."""
+    source = BCC if tool == "bcc" else "kprobe:vfs_read { @ = count(); }"
+    payload = base64.b64encode(source.encode()).decode()
+    common = {
+        "do": "peer", "id": 1, "payload": payload, "tool": tool,
+        "command": "sleep 1000 & sleep 1001", "max_ns": 600 * 10**9,
+    }  # fmt: skip
     if tool == "bpftrace":
-        return common | {"script": "kprobe:vfs_read { @ = count(); }"}
+        return common
     facts = sandbox.facts()
     headers = build.compiler_for(facts.btf_file, facts.build_id).headers.directory
     settings = of_script(script_from_keywords("bcc", BCC, {}), [], headers)
-    return common | {"script": BCC, "settings": json.dumps(settings)}
+    return common | {"settings": json.dumps(settings)}
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def test_nothing_is_left_of_a_tracer(
 ) -> None:
     file.write_text(json.dumps(request(sandbox, tool)))
     said: list[str] = []
-    command = f"/usr/bin/python3 -I -S workloads/killed_tracer.py {file.name} '{end}'"
+    command = f"/usr/bin/python3 -I -S workloads/killed_agent.py {file.name} '{end}'"
     assert sandbox.run(command, lambda _, text: said.append(text)) == 0
     first, last = "".join(said).strip().splitlines()[-2:]
     assert first.startswith("started True")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""``killed_agent.py OBJECT SIGNAL``: start a second agent and a run, kill it, see what stays.
+"""``killed_agent.py REQUEST SIGNAL``: start a second agent and a run, kill it, see what stays.
 
-OBJECT is base64. Prints what was there while it ran and how long it took to go, or ``left``.
+REQUEST is a file: what is asked of it as JSON, with the payload in base64 as "payload". Prints what
+was there while it ran and how long it took to go, or ``left``.
 """
 
 import base64
 import glob
+import json
 import os
 import signal
 import subprocess
@@ -24,15 +26,10 @@ def left(pid: int) -> int:
 
 
 def start(agent: "subprocess.Popen[bytes]") -> bool:
-    message = {
-        "do": "start",
-        "programs": [{"program": "entry", "symbol": "__x64_sys_getppid"}],
-        "record": 64,
-        "buffer": 1 << 20,
-        "command": "sleep 1000 & sleep 1001",
-        "follow": True,
-    }
-    request = wire.pack(message, base64.b64decode(sys.argv[1]))
+    with open(sys.argv[1]) as file:
+        message = json.load(file)
+    payload = base64.b64decode(message.pop("payload"))
+    request = wire.pack(message, payload)
     agent.stdin.write(wire.encode(wire.REQUEST, 1, request))
     agent.stdin.flush()
     reader = wire.Reader()
