@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
 from kpmagic.body import narrow, place_of
-from kpmagic.errors import CellError
+from kpmagic.errors import BuildError, CellError, KpmagicError
 from kpmagic.model import Module, Probe
 
 SOURCE = "Documentation/trace/kprobes.rst"
@@ -48,10 +48,14 @@ class Wrong(NamedTuple):
     offset: int
     message: str
     hint: str = ""
+    error: type[KpmagicError] = CellError
 
 
 def check(probe: Probe) -> None:
-    """Refuse a body that would stop the machine. Raises CellError."""
+    """Refuse a body that would stop the machine.
+
+    Raises BuildError for a call, as the bpf backend does, and CellError for a loop without an end.
+    """
     if probe.body is not None:
         body = narrow(probe.body)
         for wrong in _wrong(_blanked(body)):
@@ -87,7 +91,7 @@ def _wrong(text: str) -> Iterator[Wrong]:
     for pattern, why in CALLS:
         for match in pattern.finditer(text):
             yield Wrong(match.start(), f"{match[1]}() {why}",
-                        "a handler reads memory and calls kpmagic's words")  # fmt: skip
+                        "a handler reads memory and calls kpmagic's words", BuildError)  # fmt: skip
 
 
 def _function(text: str, name: str) -> Iterator[tuple[int, str]]:
@@ -105,7 +109,7 @@ def _function(text: str, name: str) -> Iterator[tuple[int, str]]:
 
 def _refuse(probe: Probe, body: str, wrong: Wrong) -> NoReturn:
     hint = f"a handler runs with preemption off and must soon be done ({SOURCE})"
-    raise CellError(
+    raise wrong.error(
         wrong.message,
         hint=f"{wrong.hint}\n{hint}",
         place=place_of(body, wrong.offset, probe.body_line, probe.cell),

@@ -9,7 +9,7 @@ import pytest
 
 from kpmagic.agent.tables import merge
 from kpmagic.backends.kmod_checks import check, warnings
-from kpmagic.errors import CellError
+from kpmagic.errors import BuildError, CellError
 from kpmagic.model import Module, Options
 from kpmagic.modules import oops
 from kpmagic.syntax import parse_probe
@@ -60,7 +60,7 @@ def test_other_loops_are_not(body: str | None) -> None:
      ("copy_from_user(a, buf, 8);", "memory of a process"), ("get_user(c, buf);", "of a process")],
 )  # fmt: skip
 def test_a_call_that_no_handler_may_make_is_refused_with_its_reason(body: str, why: str) -> None:
-    with pytest.raises(CellError, match=why) as caught:
+    with pytest.raises(BuildError, match=why) as caught:
         check(parse_probe("kprobe", "vfs_read", f"emit(pid);\n{body}"))
     assert "kprobes.rst" in caught.value.hint
     assert caught.value.place is not None
