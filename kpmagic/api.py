@@ -10,7 +10,7 @@ from . import answers, build, cache
 from .aiming import aim
 from .answers import Answer, failure_of, of_module, of_probe
 from .connection import Connection
-from .errors import CellError, KpmagicError, NotPermitted
+from .errors import AttachError, CellError, KpmagicError, NotPermitted
 from .gathering import facts_for, function_names
 from .model import Artifact, Kind, Module, Options, Plan, Probe, Site
 from .modules.run import ModuleRun
@@ -232,11 +232,23 @@ def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
         facts = connection.facts(session.progress)
         asked = rename(asked, facts.symbols.__contains__)
     folder = headers_of(connection.target, connection.release, session.progress)
+    _check_name(asked.name, connection)
     session.progress(f"building {asked.name}.ko")
     artifact, warnings = build_module(asked, folder)
     run = ModuleRun(connection, asked, artifact, connection.release, MODULE_CARD)
     run.build_warnings = warnings
     return run
+
+
+def _check_name(name: str, connection: Connection) -> None:
+    """Raise AttachError where a module has the name that this session will not replace."""
+    if any(run.name == name and run.connection is connection and run.state == "running"
+           for run in session.runs()):  # fmt: skip
+        return
+    why = connection.request("taken", name=name)[0]["why"]
+    if why:
+        raise AttachError(f"module {name!r}: {why}",
+                          hint="choose another name, or take that one out: rmmod")  # fmt: skip
 
 
 def start_module(

@@ -138,6 +138,8 @@ def stop(words: list[str]) -> None:
         if each.state == "running":
             each.stop()
             print(f"{clean(each.name)} stopped, {each.stats.rows} rows")
+            if each.state == "failed":
+                print(f"  {clean(each.error)}")
 
 
 def _runs(names: list[str]) -> list[AnyRun]:

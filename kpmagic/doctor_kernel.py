@@ -23,6 +23,9 @@ class Connection(Protocol):
     def read(self, path: str) -> bytes:
         """Return a file of the target. Raises KpmagicError."""
 
+    def request(self, word: str) -> tuple[dict[str, Any], bytes]:
+        """Ask the agent. Raises KpmagicError."""
+
 
 class Finding(NamedTuple):
     """The fields of a doctor's Check."""
@@ -46,6 +49,7 @@ def findings(connection: Connection) -> Iterator[Finding]:
     yield from _switches(connection)
     yield from _types(connection)
     yield from _rights(connection)
+    yield from _modules(connection)
 
 
 def _switches(connection: Connection) -> Iterator[Finding]:
@@ -99,6 +103,14 @@ def _rights(connection: Connection) -> Iterator[Finding]:
         value = _line(connection, f"/proc/sys/kernel/{name}")
         if value is not None:
             yield Finding(name, None, f"{value} ({why})")
+
+
+def _modules(connection: Connection) -> Iterator[Finding]:
+    """What kpmagic has loaded and cannot take out."""
+    for name, why in connection.request("staying")[0]["modules"]:
+        yield Finding(f"module {name}", False, f"stays loaded: {why}",
+                      "%kp clean, once nobody uses it; one without an exit goes with its kernel "
+                      "only")  # fmt: skip
 
 
 SYSCTLS = {

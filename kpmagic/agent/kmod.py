@@ -12,6 +12,7 @@ from kpmagic.agent.refusal import Refused
 
 INIT_MODULE, DELETE_MODULE = 175, 176  # arch/x86/entry/syscalls/syscall_64.tbl
 MODULES = "/proc/modules"
+BUILT_IN = "/sys/module"  # loaded ones too
 LOCKDOWN = "/sys/kernel/security/lockdown"
 REFUSALS = {
     errno.EEXIST: "a module of this name is loaded already",
@@ -61,6 +62,24 @@ def loaded(name: str) -> Loaded | None:
                 used = int(words[2]) if words[2].isdigit() else 0
                 return Loaded(int(words[1]), used, by, words[4])
     return None
+
+
+def taken(name: str) -> str:
+    """Return why no module can have this name, ``""`` when one can."""
+    if loaded(name) is not None:
+        return REFUSALS[errno.EEXIST]
+    return "a part of this kernel has this name" if os.path.isdir(f"{BUILT_IN}/{name}") else ""
+
+
+def why_it_stays(name: str) -> str:
+    """Return what keeps a module in, as far as the kernel's list tells; ``""`` when it is out."""
+    found = loaded(name)
+    if found is None:
+        return ""
+    if "[permanent]" in found.by:
+        return "it has no module_exit()"
+    users = f" by {', '.join(found.by)}" if found.by else ""
+    return f"it is in use{users}" if found.used else "nobody has taken it out"
 
 
 def refused(error: OSError, what: str, log: list[str] | None = None) -> Refused:

@@ -187,5 +187,5 @@ class ModuleProbes:
                 return sweep.forget_module(self._name)
             except OSError as error:
                 if error.errno not in (errno.EBUSY, errno.EWOULDBLOCK) or time.monotonic() > end:
-                    return None
+                    return sweep.module_is_over(self._name)
                 time.sleep(0.01)

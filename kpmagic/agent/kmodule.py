@@ -63,8 +63,9 @@ class ModuleSession:
         self._workload: Workload | None = None
         self._kmsg = Kmsg()
         try:
-            if kmod.loaded(insert.name) is not None:
-                raise kmod.refused(OSError(errno.EEXIST, ""), f"module '{insert.name}'")
+            why = kmod.taken(insert.name)
+            if why:
+                raise Refused("module", f"module '{insert.name}': {why}", errno=errno.EEXIST)
             if insert.command is not None:
                 self._workload = Workload(number, insert.command, insert.cwd)
             self.started = self._insert()
@@ -152,12 +153,9 @@ class ModuleSession:
 
     def _why_not(self, error: OSError) -> str:
         name = self._asked.name
-        found = kmod.loaded(name)
-        by = f" by {', '.join(found.by)}" if found is not None and found.by else ""
-        if "[permanent]" in by:
-            return f"module '{name}' stays loaded: it has no module_exit()"
-        why = str(kmod.refused(error, f"module '{name}' stays loaded"))
-        return f"{why}{by}"
+        if error.errno in BUSY:
+            return f"module '{name}' stays loaded: {kmod.why_it_stays(name)}"
+        return str(kmod.refused(error, f"module '{name}' stays loaded"))
 
     def _send_log(self) -> bool:
         records = self._kmsg.read()
@@ -183,7 +181,7 @@ class ModuleSession:
             send_output(self._channel, self.number, self._workload, set(self.waits_for(True)))
             self._workload.close()
             exit_code = self._workload.exit_code
-        sweep.forget_module(self._asked.name)
+        sweep.module_is_over(self._asked.name)
         self._kmsg.close()
         send_end(self._channel, self.number, self._reason, self._error, exit_code)
         self.ended = True
@@ -213,5 +211,5 @@ class ModuleSession:
                     time.sleep(0.05)
                     continue
             break
-        sweep.forget_module(self._asked.name)
+        sweep.module_is_over(self._asked.name)
         self._kmsg.close()

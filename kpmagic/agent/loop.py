@@ -309,9 +309,26 @@ def clean(agent: Agent, request: Request) -> None:
     agent.reply(request.run, request.identity, {"removed": removed, "kept": kept})
 
 
+def staying(agent: Agent, request: Request) -> None:
+    """Tell which modules that nobody needs any more would not go, and why."""
+    from kpmagic.agent.sweep import staying
+
+    agent.reply(request.run, request.identity, {"modules": staying()})
+
+
+def taken(agent: Agent, request: Request) -> None:
+    """Tell whether a module can have a name."""
+    from kpmagic.agent import kmod
+
+    name = arguments.text(request.message, "name")
+    agent.reply(request.run, request.identity, {"why": kmod.taken(name)})
+
+
 WORDS = {
     "ping": ping,
     "clean": clean,
+    "staying": staying,
+    "taken": taken,
     "read": read,
     "log": log,
     "run": run,

@@ -15,6 +15,7 @@ from kpmagic.agent.cgroup import PREFIX, Group, mount
 from kpmagic.agent.identity import identity, is_alive
 from kpmagic.agent.refusal import Refused
 
+_staying: set[str] = set()  # modules of this agent's that would not go
 NOTES = "/run/kpmagic-agents"  # a file for each agent that has loaded modules: their names
 
 
@@ -29,6 +30,7 @@ def sweep() -> tuple[list[str], list[str]]:
 
 def note_module(name: str) -> None:
     """Remember, for whoever comes after us, that a module of ours is loaded."""
+    _staying.discard(name)
     os.makedirs(NOTES, mode=0o700, exist_ok=True)
     _write(_own(), [*_names(_own()), name])
 
@@ -36,6 +38,27 @@ def note_module(name: str) -> None:
 def forget_module(name: str) -> None:
     """It has been unloaded."""
     _write(_own(), [each for each in _names(_own()) if each != name])
+
+
+def module_is_over(name: str) -> None:
+    """Nobody needs it any more: forget it, or keep that it has not let itself be unloaded."""
+    if kmod.loaded(name) is None:
+        forget_module(name)
+    else:
+        _staying.add(name)
+
+
+def staying() -> list[tuple[str, str]]:
+    """Return the modules that nobody needs any more and that are still loaded, each with why.
+
+    They are this agent's, and those of agents that are dead.
+    """
+    names = set(_staying)
+    for path in glob.glob(f"{NOTES}/*"):
+        pid, start, *_ = [*os.path.basename(path).split("."), ""]
+        if not is_alive(pid, start):
+            names.update(_names(path))
+    return [(name, why) for name in sorted(names) if (why := kmod.why_it_stays(name))]
 
 
 def _cgroups(removed: list[str], kept: list[str]) -> None:

@@ -43,6 +43,8 @@ Words a REQUEST may ``do`` (arguments → ok)
                for that long the agent takes everything down and exits
     clean      → {"removed": [texts], "kept": [texts]}: undoes what agents that were killed have
                left, and says what did not let itself be undone, and why
+    staying    → {"modules": [[name, why]]}: those that nobody needs any more and that are loaded
+    taken      name → {"why": why no module can be loaded under it, or ""}
     read       path, size (bytes at most; null or absent: all) → {"size"}; blob: the file.
                error kind "os"
     start      the run is the frame's; blob: a BPF object. Loads, spawns the workload held back,

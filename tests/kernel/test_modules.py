@@ -14,6 +14,7 @@ from samples import CLASSIC, HELLO
 
 import kpmagic
 from kpmagic.connection import Connection
+from kpmagic.doctor_kernel import findings
 from kpmagic.stages import stage
 
 FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
@@ -89,9 +90,12 @@ def test_the_same_name_again_replaces_the_module(sandbox: Connection) -> None:
 
 
 def test_a_name_that_is_taken_is_refused(sandbox: Connection) -> None:
+    """Before it is built: what is here would not build."""
     with pytest.raises(kpmagic.AttachError, match="loaded already"):
-        kpmagic.module("overlay", HELLO % 0, target=sandbox)
+        kpmagic.module("overlay", "no C at all", target=sandbox)
     assert "overlay" in names(sandbox)
+    with pytest.raises(kpmagic.AttachError, match="a part of this kernel has this name"):
+        kpmagic.module("kernel", "no C at all", target=sandbox)
 
 
 def test_an_init_that_fails_says_what_it_returned(sandbox: Connection) -> None:
@@ -107,6 +111,8 @@ def test_a_module_without_an_exit_stays_and_says_so(sandbox: Connection) -> None
     assert run.state == "failed"
     assert "no module_exit" in run.error
     assert "forever" in names(sandbox)
+    bad = {each.name: each.found for each in findings(sandbox) if each.ok is False}
+    assert bad == {"module forever": "stays loaded: it has no module_exit()"}
 
 
 def test_an_error_stands_at_its_line_of_the_cell(cell: InteractiveShell) -> None:

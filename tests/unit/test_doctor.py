@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,10 @@ class Files:
         if path not in self.files:
             raise TargetError(f"no file {path!r}")
         return self.files[path]
+
+    def request(self, word: str) -> tuple[dict[str, Any], bytes]:
+        assert word == "staying"
+        return {"modules": []}, b""
 
 
 @pytest.fixture(autouse=True)
