@@ -9,6 +9,7 @@
 # make fuzz     odd cells, bodies, texts and frames, 100,000 of most; make test tries a few
 # make test-runners  one notebook under nbclient, nbmake and jupyter execute, on ipykernel 6 and 7
 # make lab      JupyterLab on notebooks/, installed when it is missing
+# make lab-extension  the wheel of kpmagic-lab, which highlights C in JupyterLab, in build/lab
 # make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
 # make crash    handlers that end their kernel, each of three kinds TURNS times (20)
 # make check    ruff, mypy, import-linter
@@ -30,7 +31,7 @@ AT_ONCE ?= 2
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup test-runners lab docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak crash check lock bench bench-quick \
+.PHONY: help setup test-runners lab lab-extension docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak crash check lock bench bench-quick \
   bench-classroom binder clean record-lessons
 .DEFAULT_GOAL := help
 
@@ -89,6 +90,10 @@ lab: setup
 	@$(PY) -c 'import jupyterlab' 2>/dev/null || \
 	    $(PY) -m pip install -q --disable-pip-version-check 'jupyterlab>=4.2'
 	.venv/bin/jupyter lab notebooks $(shell [ "$$(id -u)" != 0 ] || echo --allow-root)
+
+lab-extension: setup
+	$(PY) -m pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -w build/lab ./lab
+	@ls build/lab/*.whl
 
 soak: setup
 	KPMAGIC_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults
