@@ -112,6 +112,7 @@ class Stored(Rows):
         if limit is None:
             with self._lock, _readable():
                 arrow = self._parquet.read()
+                arrow.validate(full=True)  # a code may name no text of its dictionary
         else:
             arrow = self._first(limit)
         if arrow.num_rows != (self.rows if limit is None else min(limit, self.rows)):
@@ -123,6 +124,7 @@ class Stored(Rows):
         yield self._parquet.schema_arrow.remove_metadata().empty_table()
         with self._lock, _readable():
             for batch in self._parquet.iter_batches(rows):
+                batch.validate(full=True)
                 yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
 
     def _first(self, limit: int) -> Any:

@@ -248,6 +248,18 @@ def test_changed_bytes_do_no_harm(data: st.DataObject, tmp_path_factory: Any) ->
         return
 
 
+def test_a_byte_set_to_0_does_no_harm(tmp_path_factory: Any, tmp_path: Path) -> None:
+    whole = a_file(tmp_path_factory)
+    refused = 0
+    for place in range(500):  # the first columns, comm among them
+        (tmp_path / "changed").write_bytes(whole[:place] + b"\0" + whole[place + 1:])
+        try:
+            look(tmp_path / "changed")
+        except RecordingError:
+            refused += 1
+    assert refused > 0
+
+
 _FILES: dict[str, bytes] = {}
 
 
