@@ -257,7 +257,8 @@ class Agent:
         player = self._players[frame.run] = Player(
             past, rows, self._replay.speed, lambda type_, payload: self.say(
                 type_, frame.run, payload))  # fmt: skip
-        answer = dict(past.info)  # with all that the agent answered then
+        # with all that the agent answered then; the run has it under its users' name
+        answer = dict(past.info) | {"ways": past.info.get("attached_by", [])}
         if isinstance(past, ModulePast):
             answer |= {"lines": dict(past.lines), "load_ns": 0}
         self._reply(frame, asked, answer)

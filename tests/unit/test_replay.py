@@ -55,10 +55,12 @@ def alike(one: Run, other: Run) -> None:
 
 def test_a_cell_gets_what_it_got(far: Any, tmp_path: Path) -> None:
     run = finished(far, 1, 2, 3)
+    run.info["attached_by"] = ["kprobe.multi"]
     path = run.save(tmp_path / "a.parquet")
     with kpmagic.connect(f"replay:{path}") as target:
         again = played(target, run)
         assert "on replay 6.1.0-test" in str(again)
+        assert again.info["attached_by"] == ["kprobe.multi"]
         alike(run, again)
         assert again.workload is not None
         assert (again.workload.exit_code, again.workload.stdout) == (4, "a\n")
