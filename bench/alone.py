@@ -20,9 +20,9 @@ from machine import BUILT, CALLS, GUEST
 import kpmagic
 from kpmagic import layout
 from kpmagic.agent import wire
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.model import CType, Site, Spec
-from kpmagic.recording import Recording
+from kpmagic.rows.recording import Recording
 from kpmagic.targets import initramfs, kernels, qemu
 from kpmagic.targets.sandbox import Sandbox
 

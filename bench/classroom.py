@@ -22,7 +22,7 @@ STUDENTS = 10
 def student(saved: bool) -> None:
     """Be one notebook: start, run a cell, tell when each was done; end with the input."""
     import kpmagic
-    from kpmagic.connection import Connection
+    from kpmagic.channel.connection import Connection
     from kpmagic.targets.sandbox import Sandbox
 
     connection = Connection(Sandbox(saved=saved))

@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from raised import Raised, raised
 
 import kpmagic
-from kpmagic import errors, options, scope, vocabulary
-from kpmagic.commands import SUBCOMMANDS
+from kpmagic import errors
+from kpmagic.cell import options, scope, vocabulary
+from kpmagic.channel.refusals import ATTACH
+from kpmagic.kp.commands import SUBCOMMANDS
 from kpmagic.magics import KpmagicMagics
-from kpmagic.refusals import ATTACH
 from kpmagic.run import Run
 
 # what a Run sets when it is made, and so has no docstring

@@ -27,10 +27,10 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import bcc, bpftrace, module, probe, retprobe
     from .comparison import compare
+    from .kp.probed_code import trampoline
     from .loading import load
     from .magics import load_ipython_extension, unload_ipython_extension
     from .overhead.measure import mechanisms
-    from .probed_code import trampoline
     from .run import Run
     from .session import connect, use
 
@@ -47,7 +47,7 @@ _LATER = {
     "module": "api",
     "probe": "api",
     "retprobe": "api",
-    "trampoline": "probed_code",
+    "trampoline": "kp.probed_code",
     "mechanisms": "overhead.measure",
     "Run": "run",
     "load_ipython_extension": "magics",

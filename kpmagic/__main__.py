@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .cell.options import OPTIONS, help_text, is_of
 from .errors import CellError, KpmagicError
-from .options import OPTIONS, help_text, is_of
 
 if TYPE_CHECKING:
     from .model import Kind, Probe
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
 def usage() -> str:
     """Return the help text."""
-    from .commands import SUBCOMMANDS
+    from .kp.commands import SUBCOMMANDS
 
     lines = [
         "python -m kpmagic probe SPEC… [--body C] [--kernel V] [--format text|csv|json] …",
@@ -65,7 +65,7 @@ def _do(word: str, rest: list[str]) -> int:
         return _probe(KINDS[word], rest)
     if word == "trampoline":
         return _trampoline(rest)
-    from .commands import find
+    from .kp.commands import find
 
     subcommand = find(word)
     kernel = _taken(rest, "--kernel", subcommand.raw)
@@ -98,7 +98,7 @@ def _probe(kind: Kind, words: list[str]) -> int:
 
 def _trampoline(words: list[str]) -> int:
     """Plant a probe, show what it has made of the code, take it out again."""
-    from .probed_code import settled
+    from .kp.probed_code import settled
 
     with _started("kprobe", words, "count();") as run:
         print(settled(run))
@@ -117,7 +117,7 @@ def _started(kind: Kind, words: list[str], body: str | None) -> Run:
 
 
 def _parsed(kind: Kind, words: list[str], body: str | None) -> Probe:
-    from .syntax import parse_probe
+    from .cell.syntax import parse_probe
 
     asked = parse_probe(kind, shlex.join(words), body, cell="command line")
     if asked.options.out or asked.options.background:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .connection import Connection
+from .channel.connection import Connection
 from .errors import AttachError, TargetError
 from .kernel.forbidden import is_traceable
 from .kernel.kallsyms import Symbol

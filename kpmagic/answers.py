@@ -17,9 +17,9 @@ from pathlib import Path
 from . import errors
 from .errors import KpmagicError, Place, RecordingError
 from .model import Module, Probe
-from .plain import from_plain, to_plain
 from .planted.cost import Costs
 from .planted.values import Probed
+from .saved.plain import from_plain, to_plain
 
 ENVIRONMENT = "KPMAGIC_RECORD"
 FILE = "answers.json"

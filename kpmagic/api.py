@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from . import answers, build, cache
 from .aiming import aim
 from .answers import Answer, failure_of, of_module, of_probe
-from .connection import Connection
+from .cell.syntax import parse_spec, probe_from_keywords
+from .channel.connection import Connection
 from .errors import AttachError, CellError, KpmagicError, NotPermitted
 from .gathering import facts_for, function_names
 from .model import Artifact, Kind, Module, Options, Plan, Probe, Site
@@ -22,7 +23,6 @@ from .resolve import resolve
 from .run import Run
 from .saving import record_dry_run
 from .session import SANDBOX, recorder, session
-from .syntax import parse_spec, probe_from_keywords
 from .userland.images import Images
 from .userland.memory import Memory
 from .view.card import CARD
@@ -279,8 +279,8 @@ def start_module(
 
 
 def _load(run: ModuleRun, connection: Connection) -> None:
+    from .channel.refusals import ModuleRefusal
     from .modules.refusals import explain
-    from .refusals import ModuleRefusal
 
     try:
         run.start()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .columns import Array
 from .errors import CellError
-from .seen import Seen, find, numbers, rows
+from .exported.seen import Seen, find, numbers, rows
+from .rows.columns import Array
 from .view.plots_data import value_column
 from .view.plots_units import number
 from .view.table import Table, grouped

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any, Protocol, Self
 
-from . import options
+from .cell import options
 from .errors import KpmagicError, TargetError, TargetLost
 
 STOP_PATIENCE = 10.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from .channel.connection import Connection
 
 MOST, LARGEST = 64, 4096  # pieces of one request, bytes of a piece: agent/code.py
 

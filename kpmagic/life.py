@@ -14,7 +14,7 @@ from .agent import wire
 from .errors import KpmagicError, RecordingError
 from .outcome import MapPart, Outcome
 from .outcome import Workload as Workload
-from .recording import Rows
+from .rows.recording import Rows
 from .stats import cost_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import recorded
-from .connection import Listener
+from .channel.connection import Listener
 from .errors import RecordingError, TargetError, TargetLost
 from .life import Life
 from .model import Artifact
 from .modules.kernel_log import records
 from .modules.run import ModuleLife, ModuleRun
-from .past import ModulePast, Past
-from .recording import Rows
+from .rows.recording import Rows
 from .run import Run
+from .saved import recorded
+from .saved.past import ModulePast, Past
 from .view.card import CARD
 from .view.module_card import MODULE_CARD
 

@@ -18,11 +18,11 @@ from IPython.core.magic import (
     no_var_expand,
 )
 
+from .cell.options import help_text
+from .cell.syntax import parse_probe
+from .cell.vocabulary import help_text as words_text
 from .errors import CellError
-from .options import help_text
-from .syntax import parse_probe
 from .view.front_end import has_displays, is_headless
-from .vocabulary import help_text as words_text
 
 if TYPE_CHECKING:
     from .model import Kind, Options, Probe
@@ -116,7 +116,7 @@ class KpmagicMagics(Magics):
     @no_var_expand
     @line_magic
     def kp(self, line: str) -> Any:
-        from .commands import run_line
+        from .kp.commands import run_line
         from .view.live import show_value
         from .view.mechanisms import Mechanisms
         from .view.picture import show_figure
@@ -280,7 +280,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 def known() -> Known:
     """Return what completion may use now; nothing is asked of a target."""
-    from .commands import SUBCOMMANDS
+    from .kp.commands import SUBCOMMANDS
     from .session import session
     from .view.complete import Known
 

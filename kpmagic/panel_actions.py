@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from .api import start
+from .cell.syntax import parse_probe
 from .kernel.facts import KernelFacts
 from .session import session
-from .syntax import parse_probe
 from .view.panel_all import Actions
 
 

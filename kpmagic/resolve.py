@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from kpmagic.cell.fields import with_columns
 from kpmagic.errors import SymbolError
-from kpmagic.fields import with_columns
 from kpmagic.kernel import syscalls
 from kpmagic.kernel.facts import KernelFacts
 from kpmagic.kernel.forbidden import Forbidden, deadly, forbidden

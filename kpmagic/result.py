@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import aggregates, saving
+from . import saving
 from .errors import KpmagicError, TargetLost
 from .life import Life, Lived
 from .model import Artifact, Plan, Site
-from .past import Past
-from .recording import Rows, site_name
+from .rows import aggregates
+from .rows.recording import Rows, site_name
+from .rows.stack_names import STACKS, LookUp, StackNames, no_name
+from .saved.past import Past
 from .shown import Shown, View
-from .stack_names import STACKS, LookUp, StackNames, no_name
 from .stats import Stats, account
 
 if TYPE_CHECKING:

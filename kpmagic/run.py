@@ -11,19 +11,20 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from . import options, saving, tracers
-from .batches import Batches
-from .connection import Listener
+from . import saving, tracers
+from .cell import options
+from .channel.connection import Listener
+from .channel.refusals import MissingRefusal, ToolRefusal, VerifierRefusal
 from .control import START_PATIENCE, Asked, Controlled
 from .errors import TargetError, TargetLost
 from .life import Life
 from .model import Artifact, Options, Plan, Program
-from .recording import Recording, Rows
-from .refusals import MissingRefusal, ToolRefusal, VerifierRefusal
 from .result import Result, left_out
+from .rows.batches import Batches
+from .rows.recording import Recording, Rows
+from .rows.stack_names import LookUp, no_name
+from .saved.spool import Spool
 from .shown import View
-from .spool import Spool
-from .stack_names import LookUp, no_name
 from .userland.memory import Memory
 
 CERTAIN = (1 << 32) - 1  # bpf/inject.kmod.h: chance

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from . import answers
-from .aggregates import decode_all
 from .errors import CellError, RecordingError
 from .life import Life
-from .parquet import replacing, write
-from .past import Left, Past, to_metadata
-from .recorded import is_recording
-from .recording import Rows
-from .spool import Spool
-from .stack_names import STACKS
+from .rows.aggregates import decode_all
+from .rows.recording import Rows
+from .rows.stack_names import STACKS
+from .saved.parquet import replacing, write
+from .saved.past import Left, Past, to_metadata
+from .saved.recorded import is_recording
+from .saved.spool import Spool
 
 if TYPE_CHECKING:
     from .result import Result

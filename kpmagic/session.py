@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import answers, cache
-from .connection import Connection
+from .cell.syntax import suggestion
+from .channel.connection import Connection
 from .errors import CellError, KpmagicError, TargetError
 from .modules.run import ModuleRun
 from .peers.run import PeerRun
 from .run import Link, Run
-from .syntax import suggestion
 from .targets.base import Progress, Target
 
 if TYPE_CHECKING:

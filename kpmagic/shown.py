@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from .errors import CellError
 
 if TYPE_CHECKING:
-    from .seen import Seen
+    from .exported.seen import Seen
 
 
 class View(Protocol):
@@ -83,7 +83,7 @@ class Shown:
         ``format`` is csv (rows), folded or speedscope (stacks), or perfetto (rows, as slices).
         Raises CellError, RecordingError.
         """
-        from .export import export
+        from .exported.formats import export
 
         return export(cast("Seen", self), format, path)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from .agent import bcc
+from .channel.refusals import ToolRefusal
 from .errors import (
     AttachError,
     BuildError,
@@ -15,7 +16,6 @@ from .errors import (
     Place,
     VerifierError,
 )
-from .refusals import ToolRefusal
 
 PACKAGES = {"bpftrace": "bpftrace", "bcc": "python3-bpfcc", "/usr/bin/python3": "python3-bpfcc"}
 OLDEST = {"bpftrace": (0, 12), "bcc": bcc.OLDEST}  # -f json with all that peers.output reads

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 from elftools.elf.elffile import ELFFile
 
+from kpmagic.cell.fields import with_columns
+from kpmagic.cell.syntax import parse_probe
 from kpmagic.compiler.client import Compiler
 from kpmagic.compiler.toolchain import find_clang, headers
-from kpmagic.fields import with_columns
 from kpmagic.kernel.btf import Btf
 from kpmagic.model import Kind, Plan, Site, Spec
-from kpmagic.syntax import parse_probe
 
 KERNEL = Path(__file__).parent / "golden" / "kernel.c"
 

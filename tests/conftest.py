@@ -12,7 +12,7 @@ from hypothesis import settings
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.session import session
 from kpmagic.targets import kernels
 

@@ -10,7 +10,7 @@ from typing import Any
 from records import record, site
 
 from kpmagic.agent import wire
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.model import (
     HEADER_SIZE,
     Aggregate,

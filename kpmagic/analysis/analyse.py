@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from kpmagic.aggregations import Aggregations
 from kpmagic.analysis.column import Expressions
 from kpmagic.analysis.diagnosis import Diagnosis
 from kpmagic.analysis.statements import Statements
-from kpmagic.body import Edit, narrow, widen
+from kpmagic.cell.aggregations import Aggregations
+from kpmagic.cell.body import Edit, narrow, widen
+from kpmagic.cell.grouping import body_of, groups, placed
+from kpmagic.cell.handler import Analysis, Handler
+from kpmagic.cell.marked import FUNCTION, mark
+from kpmagic.cell.sections import MARK, split
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
-from kpmagic.grouping import body_of, groups, placed
-from kpmagic.handler import Analysis, Handler
-from kpmagic.marked import FUNCTION, mark
 from kpmagic.model import LeftOut, Plan, Probe
-from kpmagic.sections import MARK, split
 
 
 class Analyser(Protocol):

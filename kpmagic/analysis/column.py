@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from kpmagic.analysis.diagnosis import Diagnosis
-from kpmagic.body import Argument, Call, Edit, apply
+from kpmagic.cell.body import Argument, Call, Edit, apply
+from kpmagic.cell.handler import Column, Form
+from kpmagic.cell.marked import Marked
+from kpmagic.cell.scope import in_scope
 from kpmagic.errors import CellError
-from kpmagic.handler import Column, Form
-from kpmagic.marked import Marked
 from kpmagic.model import CType, LeftOut, Plan, Site
-from kpmagic.scope import in_scope
 
 STRING_SIZE = 128
 MAX_STRING = 1024

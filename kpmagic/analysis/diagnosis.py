@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from kpmagic.body import place_of
+from kpmagic.cell.body import place_of
+from kpmagic.cell.marked import Marked
+from kpmagic.cell.scope import in_scope, parameters
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
-from kpmagic.marked import Marked
 from kpmagic.model import Plan, Site
-from kpmagic.scope import in_scope, parameters
 
 _ERROR = 3  # libclang: CXDiagnostic_Error
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from kpmagic.analysis.column import Expressions
 from kpmagic.analysis.diagnosis import Diagnosis
-from kpmagic.body import REPLACE, SKIP, Argument, Call
-from kpmagic.handler import Column
+from kpmagic.cell.body import REPLACE, SKIP, Argument, Call
+from kpmagic.cell.handler import Column
 from kpmagic.model import CType, Plan, Site
 
 COLUMN = "injected"

@@ -6,17 +6,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kpmagic.aggregations import Aggregations
 from kpmagic.analysis.column import Expressions
 from kpmagic.analysis.diagnosis import Diagnosis
 from kpmagic.analysis.injection import check_place, value_of
-from kpmagic.body import INJECTIONS, Argument, Call, widen
+from kpmagic.cell.aggregations import Aggregations
+from kpmagic.cell.body import INJECTIONS, Argument, Call, widen
+from kpmagic.cell.handler import Add, Column, Emit, Inject, Piece
+from kpmagic.cell.names import column_name, member_name
+from kpmagic.cell.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope
 from kpmagic.errors import CellError
-from kpmagic.handler import Add, Column, Emit, Inject, Piece
 from kpmagic.layout import c_name
 from kpmagic.model import CType, LeftOut
-from kpmagic.names import column_name, member_name
-from kpmagic.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope
 
 MAX_COLUMNS = 128
 # which section of a body with two wrote a row

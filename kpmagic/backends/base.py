@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kpmagic.handler import Analysis
+from kpmagic.cell.handler import Analysis
 from kpmagic.model import Source
 
 

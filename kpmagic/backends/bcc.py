@@ -12,9 +12,9 @@ from kpmagic import layout
 from kpmagic.agent.wire import CONFIG, CPU_SIZE, GATE_SIZE
 from kpmagic.backends import handlers
 from kpmagic.backends.bpf import CALLS, KEYS, return_body
-from kpmagic.body import widen
+from kpmagic.cell.body import widen
+from kpmagic.cell.handler import Analysis, Column, Emit, Handler, Piece
 from kpmagic.errors import CellError
-from kpmagic.handler import Analysis, Column, Emit, Handler, Piece
 from kpmagic.model import Aggregate, Layout, Plan, Program, Source
 
 MAIN = "handler.bcc.c"

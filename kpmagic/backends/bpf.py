@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from kpmagic import layout
 from kpmagic.backends import handlers
-from kpmagic.body import widen
-from kpmagic.grouping import GRAPH
-from kpmagic.handler import Analysis, Handler
+from kpmagic.cell.body import widen
+from kpmagic.cell.grouping import GRAPH
+from kpmagic.cell.handler import Analysis, Handler
 from kpmagic.model import Aggregate, Layout, Plan, Program, Site, Source
 
 MAIN = "handler.bpf.c"

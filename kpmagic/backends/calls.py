@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kpmagic import layout
-from kpmagic.handler import Add, Column, Emit, Inject, Piece
+from kpmagic.cell.handler import Add, Column, Emit, Inject, Piece
 from kpmagic.model import Aggregate
 
 _READERS = {

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from kpmagic import layout
 from kpmagic.backends import calls
-from kpmagic.grouping import arguments
-from kpmagic.handler import Analysis, Handler
+from kpmagic.cell.grouping import arguments
+from kpmagic.cell.handler import Analysis, Handler
+from kpmagic.cell.scope import in_scope
 from kpmagic.model import Aggregate, Layout, Parameter, Plan
-from kpmagic.scope import in_scope
 
 CELL = "cell"  # not the cell's own name: the same cell run again must be the same source
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kpmagic import layout
 from kpmagic.backends import handlers
-from kpmagic.body import widen
-from kpmagic.handler import Analysis, Handler
+from kpmagic.cell.body import widen
+from kpmagic.cell.handler import Analysis, Handler
 from kpmagic.model import Aggregate, Layout, Plan, Program, Site, Source
 
 MAIN, BODY = "handlers.c", "body.c"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from kpmagic.body import narrow, place_of
+from kpmagic.cell.body import narrow, place_of
 from kpmagic.errors import BuildError, CellError, KpmagicError
 from kpmagic.model import Module, Probe
 

@@ -23,7 +23,7 @@ from kpmagic.compiler.types import (
 )
 
 MARK = "__kp"  # the function that stands for emit and the aggregations
-SCAFFOLD_LINES = 2  # what stands before the user's text; see kpmagic/marked.py
+SCAFFOLD_LINES = 2  # what stands before the user's text; see kpmagic/cell/marked.py
 STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
 ERRNO = "__kp_errno_name"
 STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}

@@ -71,7 +71,7 @@ def _enumerators(enum: Type) -> dict[str, str]:
 
 
 def form_of(about: dict[str, Any], in_kernel: bool) -> str:
-    """Return how a value is put into a column; see kpmagic/handler.py."""
+    """Return how a value is put into a column; see kpmagic/cell/handler.py."""
     if about["kind"] == "array":
         return "kernel_array" if in_kernel else "local_array"
     if about["kind"] == "pointer" and about["to_char"] and in_kernel:

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import RecordingError
-from ..frames import Table, to_arrow
-from ..recording import Rows
+from ..rows.frames import Table, to_arrow
+from ..rows.recording import Rows
 
 # include/linux/kern_levels.h
 LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")

@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Callable
 
+from ..channel.refusals import ModuleRefusal
 from ..errors import AttachError
 from ..model import Module
-from ..refusals import ModuleRefusal
 from .kernel_log import parse
 from .source import WORD, missing_functions
 

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 from .. import outcome
 from ..agent import wire
-from ..batches import Batches
 from ..control import START_PATIENCE, Controlled
 from ..errors import KpmagicError, RecordingError, TargetLost
 from ..life import Lived, Workload
 from ..model import Artifact, Module
-from ..recording import Rows
+from ..rows.batches import Batches
+from ..rows.recording import Rows
 from ..run import Link
 from ..shown import View
 from ..stats import Stats

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from .. import answers
 from ..errors import RecordingError
 from ..outcome import Outcome
-from ..parquet import replacing, write
-from ..past import ModulePast, to_metadata
+from ..saved.parquet import replacing, write
+from ..saved.past import ModulePast, to_metadata
 from ..saving import record_by, save_by
 
 if TYPE_CHECKING:

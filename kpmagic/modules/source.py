@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from ..cell.syntax import Line, options_from_keywords
 from ..errors import CellError
 from ..kernel.renames import renamed
 from ..model import Module, Options
-from ..syntax import Line, options_from_keywords
 
 # linux/module.h: MODULE_NAME_LEN is 56 with the NUL, on 64 bits
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}")

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..connection import Connection
+from ..channel.connection import Connection
 from ..errors import CellError, KpmagicError, SymbolError
 from ..planted.cost import LeftAside, Sample
 from ..session import session

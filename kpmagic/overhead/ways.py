@@ -9,12 +9,12 @@ from typing import Protocol
 
 from .. import build
 from ..api import prepare
-from ..connection import Connection
+from ..cell.syntax import probe_from_keywords
+from ..channel.connection import Connection
 from ..errors import KpmagicError, TargetError
 from ..model import Artifact, Plan, Program, Site, Source
 from ..run import Run
 from ..session import session
-from ..syntax import probe_from_keywords
 from ..view.card import CARD
 from .workload import said
 

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from ..cache import directory
+from ..channel.connection import Connection
 from ..compiler.kbuild import find_gcc
-from ..connection import Connection
 from ..errors import BuildError, CellError, TargetError
 
 SOURCE = Path(__file__).with_name("workload.c")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..frames import Table, to_engine
+from ..rows.frames import Table, to_engine
 from .columns_of import column
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..columns import Array, Column
+from ..rows.columns import Array, Column
 
 
 def column(values: list[Any]) -> tuple[Column, Array | None]:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..cell.syntax import parse_spec
 from ..errors import CellError
-from ..syntax import parse_spec
 from .script import Script, blanked
 
 TABLE = re.compile(r"\bBPF_(?P<macro>[A-Z0-9_]+)\s*\((?P<rest>[^;{}]*)\)\s*;")

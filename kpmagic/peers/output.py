@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ..frames import Table, to_engine
+from ..rows.frames import Table, to_engine
 from .maps import Map, maps_of
 from .tables import table
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ..channel.refusals import ToolRefusal
 from ..errors import AttachError, BuildError, KpmagicError
-from ..refusals import ToolRefusal
 from ..tracers import is_old, of_bcc, too_old
 from .script import Script
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..agent import wire
-from ..connection import Connection
+from ..channel.connection import Connection
+from ..channel.refusals import MissingRefusal, ToolRefusal
 from ..control import Controlled
 from ..errors import CellError, KpmagicError, TargetError, TargetLost
 from ..life import Lived, Workload
 from ..model import Artifact, Source
-from ..refusals import MissingRefusal, ToolRefusal
 from ..shown import Shown, View
 from ..stats import Stats
 from ..tracers import missing

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..cell.scope import parameters
 from ..model import Field, Parameter, Plan, Site, Source
-from ..scope import parameters
 from .statements import Statement, Untranslatable, replaced, statements
 
 LANGUAGE = "bpftrace"

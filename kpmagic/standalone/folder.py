@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..cell.options import ring_size
 from ..compiler.toolchain import bpf_directory
 from ..kernel.pruned import pruned
 from ..model import Aggregate, Field, Plan, Program, Source
-from ..options import ring_size
-from ..recording import site_name
+from ..rows.recording import site_name
 
 INCLUDE = re.compile(r'^#include "([\w.]+)"', re.MULTILINE)
 FUNCTIONS = {"count": "c", "sum": "s", "avg": "a", "min": "m", "max": "M", "hist": "h",

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..body import Call, narrow, place_of, scan, widen
+from ..cell.body import Call, narrow, place_of, scan, widen
+from ..cell.grouping import body_of
+from ..cell.scope import SAME_AS_FIXED, parameters
 from ..errors import CellError
-from ..grouping import body_of
 from ..model import Aggregate, Layout, Plan, Site, Source
-from ..scope import SAME_AS_FIXED, parameters
 
 COMMENT = re.compile(r"//(?:\\\r?\n|[^\n])*|/\*.*?\*/", re.DOTALL)
 LABEL = "label"

@@ -7,8 +7,8 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from ..cell.scope import parameters
 from ..model import CType, Plan, Site, Source
-from ..scope import parameters
 from .statements import Statement, Untranslatable, statements
 
 LANGUAGE = "tracefs"

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..cell.syntax import suggestion
 from ..compiler.client import Compiler
 from ..errors import CellError, KpmagicError
 from ..modules.build import source_of_probe
 from ..run import Run
-from ..syntax import suggestion
 from . import bpftrace, libbpf, module, tracefs
 
 Write = Callable[[Run, Compiler, str], dict[str, str]]

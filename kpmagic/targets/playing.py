@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from kpmagic.agent import wire
-from kpmagic.arrow import NANOSECONDS
-from kpmagic.batches import pack
-from kpmagic.columns import Array
 from kpmagic.errors import RecordingError
-from kpmagic.past import AnyPast
-from kpmagic.recording import Rows
+from kpmagic.rows.arrow import NANOSECONDS
+from kpmagic.rows.batches import pack
+from kpmagic.rows.columns import Array
+from kpmagic.rows.recording import Rows
+from kpmagic.saved.past import AnyPast
 
 LONGEST = 3600.0  # s without a row that anybody waits for
 TICK = 0.05  # rows of this many seconds, as they are shown, go together

@@ -17,12 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kpmagic import recorded
 from kpmagic.agent import wire
 from kpmagic.answers import FILE, Answer, error_of, of_line, of_module, of_probe, read
 from kpmagic.errors import RecordingError, TargetError
 from kpmagic.model import Artifact, LeftOut, Module, Plan, Probe
-from kpmagic.past import AnyPast, ModulePast, Past
+from kpmagic.saved import recorded
+from kpmagic.saved.past import AnyPast, ModulePast, Past
 from kpmagic.targets.playing import Player
 
 FOLDER = "recordings"

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..cell.syntax import suggestion
 from ..errors import CellError
 from ..modules.run import ModuleRun
 from ..result import Result
-from ..syntax import suggestion
 
 # a judge's own steps fail on answers of another kind than was asked for
 OF_ANOTHER_KIND = (TypeError, ValueError, KeyError, IndexError, AttributeError)

@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ..cell.syntax import parse_spec
+from ..channel.connection import Connection
 from ..compiler import toolchain
-from ..connection import Connection
 from ..errors import CellError, MissingDependency, SymbolError, TargetError, TargetLost
 from ..gathering import facts_for
 from ..model import Options, Probe
 from ..resolve import resolve
 from ..session import REPLAY, SANDBOX, session
-from ..syntax import parse_spec
 from ..targets import commands
 from ..view import out_of_order
 

@@ -19,8 +19,8 @@ from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
 from ..agent.identified import identity_at
-from ..columns import Array
 from ..errors import TargetError
+from ..rows.columns import Array
 from .memory import File
 
 LARGEST = 64 << 20  # bytes that are read from a target for the sake of names

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..cell.options import ring_size, show_share, show_size
 from ..errors import KpmagicError
-from ..options import ring_size, show_share, show_size
 from ..run import Run
 from ..stats import Stats
 from .clean import clean, clean_lines, escape

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..cell.options import BY_FLAG, OPTIONS, is_of
+from ..cell.syntax import parse_spec
 from ..errors import KpmagicError
 from ..kernel.btf_types import Kind
 from ..model import Function, Options, Probe
-from ..options import BY_FLAG, OPTIONS, is_of
 from ..resolve import resolve
-from ..syntax import parse_spec
 from .complete_body import Scope, at_end, tag_at_end
 from .complete_names import MOST, Names
 

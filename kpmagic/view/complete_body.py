@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..body import STATEMENTS, STRINGS
+from ..cell.body import STATEMENTS, STRINGS
+from ..cell.scope import BUILTINS
 from ..kernel.btf import Btf
 from ..model import Function
-from ..scope import BUILTINS
 
 _WORD = re.compile(r"[A-Za-z_]\w*\Z|\Z")
 _TAG = re.compile(r"\b(struct|union|enum)\s+(\w*)\Z")

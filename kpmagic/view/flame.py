@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import plotly.graph_objects as go
 
-from ..seen import Seen
-from ..stacks import Stack, stacks
+from ..exported.seen import Seen
+from ..exported.stacks import Stack, stacks
 from .plots_data import MOST
 from .plots_figure import figure
 from .plots_units import label as as_label

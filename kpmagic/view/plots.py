@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
+from ..cell.syntax import suggestion
 from ..errors import CellError
-from ..seen import Seen
-from ..stacks import are_keys
-from ..syntax import suggestion
+from ..exported.seen import Seen
+from ..exported.stacks import are_keys
 from .flame import flame
 from .plots_bars import bars
 from .plots_data import Wanted, emitted_numbers

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from ..columns import Array
-from ..seen import Seen, find, is_number, numbers, rows
+from ..exported.seen import Seen, find, is_number, numbers, rows
+from ..rows.columns import Array
 from .plots_data import FIXED, Wanted
 from .plots_figure import figure
 from .plots_hist import chosen

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ..columns import Array
+from ..rows.columns import Array
 from .plots_data import MOST
 from .plots_figure import COLORS, titled_figure
 from .plots_hist import WIDE

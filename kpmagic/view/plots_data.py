@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..columns import Array
 from ..errors import CellError
-from ..seen import find, is_number
+from ..exported.seen import find, is_number
+from ..rows.columns import Array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ..seen import Seen
+from ..exported.seen import Seen
 from .plots_units import label
 from .table import grouped
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from ..columns import Array
 from ..errors import CellError
-from ..seen import Seen, find, numbers, rows
+from ..exported.seen import Seen, find, numbers, rows
+from ..rows.columns import Array
 from .plots_data import MOST, Wanted, groups, value_column
 from .plots_figure import figure
 from .plots_units import bucket, is_ns, label, nice_step, number, scale_of_ns, titled

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import plotly.graph_objects as go
 
-from ..columns import Array
-from ..seen import Seen, find, rows
+from ..exported.seen import Seen, find, rows
+from ..rows.columns import Array
 from .plots_data import Wanted, groups, seconds
 from .plots_figure import LOST, figure
 from .plots_units import label, nice_step, number, scale_of_ns

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from ..columns import Array
+from ..rows.columns import Array
 from .clean import clean
 
 SCALES = (("s", 1e9), ("ms", 1e6), ("µs", 1e3), ("ns", 1.0))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from ..columns import Array
 from ..errors import CellError
-from ..seen import Seen, find, numbers, rows
+from ..exported.seen import Seen, find, numbers, rows
+from ..rows.columns import Array
 from .plots_data import MOST, Wanted, emitted_numbers, groups, seconds, thinned, value_column
 from .plots_figure import figure
 from .plots_hist import WIDE, edges_of

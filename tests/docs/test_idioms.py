@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kpmagic.connection import Connection
-from kpmagic.syntax import parse_probe
+from kpmagic.cell.syntax import parse_probe
+from kpmagic.channel.connection import Connection
 
 PAGE = (Path(__file__).parents[2] / "docs/coming-from.md").read_text()
 CELL = re.compile(r"`%%(kprobe|kretprobe) ([^`]+)`(?: <br> `([^`]+)`)?")

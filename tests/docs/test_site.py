@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from kpmagic import options, scope, vocabulary
-from kpmagic.commands import SUBCOMMANDS
+from kpmagic.cell import options, scope, vocabulary
+from kpmagic.kp.commands import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -21,7 +21,7 @@ import pytest
 from far import FarMachine, use_ssh_of
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import TargetLost
 from kpmagic.targets.sandbox import Sandbox
 from kpmagic.targets.ssh import Ssh

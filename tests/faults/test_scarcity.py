@@ -15,7 +15,7 @@ import pytest
 
 import kpmagic
 from kpmagic import build, cache
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import KpmagicError
 from kpmagic.targets.sandbox import Sandbox
 

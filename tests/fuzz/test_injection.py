@@ -14,10 +14,11 @@ import pytest
 from compiled import TinyKernel
 
 import kpmagic
-from kpmagic import build, syntax
+from kpmagic import build
+from kpmagic.cell import syntax
+from kpmagic.cell.options import OPTIONS
 from kpmagic.errors import KpmagicError
 from kpmagic.modules import source as modules
-from kpmagic.options import OPTIONS
 from kpmagic.session import _check_name
 from kpmagic.targets import exports, qemu, ssh
 from kpmagic.view.clean import clean, clean_text, escape

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spoiled import corpus, spoil
 
-from kpmagic import body, syntax
-from kpmagic.commands import options_of
+from kpmagic.cell import body, syntax
 from kpmagic.errors import KpmagicError
+from kpmagic.kp.commands import options_of
 from kpmagic.modules import source as modules
 from kpmagic.targets import ssh
 

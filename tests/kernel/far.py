@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.targets import qemu
 from kpmagic.targets.sandbox import Sandbox
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from kpmagic.agent import wire
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import AttachError, BuildError, TargetError, VerifierError
 
 OBJECTS = Path(__file__).parent / "objects"

@@ -17,7 +17,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 
 # lesson 1: Hello World
 HELLO = """\

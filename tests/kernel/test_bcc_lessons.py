@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 
 ALL = "KPMAGIC_BCC_CASES"  # set: every lesson, as of test_cases.py every case
 more = pytest.mark.skipif(not os.environ.get(ALL), reason=f"{ALL} is not set: 6 to 20 s each")

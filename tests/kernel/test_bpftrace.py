@@ -12,8 +12,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
-from kpmagic.connection import Connection
-from kpmagic.stages import stage
+from kpmagic.channel.connection import Connection
+from kpmagic.kp.stages import stage
 
 GETSID = "exec python3 workloads/getsid.py"
 READS = "dd if=/dev/zero of=/dev/null bs=10 count=10007"

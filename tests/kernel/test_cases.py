@@ -14,7 +14,7 @@ import pytest
 from trial import Trial
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 
 CASES = [each for path in sorted(Path(__file__).parent.glob("*.case")) for each in case.read(path)]
 

@@ -13,7 +13,7 @@ import pytest
 from samples import CLASSIC
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 
 ROUNDS = int(os.environ.get("KPMAGIC_ROUNDS", "1"))
 # what the handler does, and what the kernel says of it

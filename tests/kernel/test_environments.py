@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import kpmagic
-from kpmagic import cache, doctor_kernel
-from kpmagic.connection import Connection
+from kpmagic import cache
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import AttachError, KpmagicError, MissingDependency, NotPermitted, TargetError
+from kpmagic.kp import doctor_kernel
 from kpmagic.targets import acceleration, qemu
 from kpmagic.targets.sandbox import Sandbox
 

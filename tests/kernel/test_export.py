@@ -14,8 +14,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
+from kpmagic.channel.connection import Connection
 from kpmagic.compiler.kbuild import kbuild_in
-from kpmagic.connection import Connection
 from kpmagic.modules.build import headers_of
 from kpmagic.run import Run
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError
 
 READERS = "exec python3 workloads/readers.py"

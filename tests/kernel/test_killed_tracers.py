@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kpmagic import build
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.peers.script import script_from_keywords
 from kpmagic.peers.settings import of_script
 

@@ -14,7 +14,7 @@ import pytest
 from test_agent import CLANG, OBJECTS
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.targets.sandbox import Sandbox
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.kernel.forbidden import forbidden
 from kpmagic.targets.sandbox import Sandbox
 

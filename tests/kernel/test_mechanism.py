@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 
 INSIDE = "vfs_read+0x9"  # the beginning of an instruction on all four kernels
 OPTIMISED = 15.0  # s after which the kernel's optimiser has surely run

@@ -13,9 +13,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from samples import CLASSIC, HELLO
 
 import kpmagic
-from kpmagic.connection import Connection
-from kpmagic.doctor_kernel import findings
-from kpmagic.stages import stage
+from kpmagic.channel.connection import Connection
+from kpmagic.kp.doctor_kernel import findings
+from kpmagic.kp.stages import stage
 
 FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 
 FUNCTIONS = list(runpy.run_path(str(Path(__file__).parent / "workloads/oracle.py"))["CALLS"])
 CALLS = 503  # on each processor; those a library adds are counted by all three

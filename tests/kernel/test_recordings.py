@@ -13,7 +13,7 @@ import pytest
 from saved import same
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 
 DD = "dd if=/dev/zero of=/dev/null bs=10 count=23 2>/dev/null"
 CELLS: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {

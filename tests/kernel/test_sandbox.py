@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import TargetError, TargetLost
 from kpmagic.targets import exports, kernels
 from kpmagic.targets.sandbox import Sandbox

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kpmagic import cache
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.targets import saved_state
 from kpmagic.targets.sandbox import Sandbox
 

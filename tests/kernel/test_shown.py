@@ -8,7 +8,7 @@ from pathlib import Path
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.view.plots import KINDS
 
 COMMAND = "cat /etc/passwd /etc/group"

@@ -14,7 +14,7 @@ import pytest
 from far import FarMachine, use_ssh_of
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import NotPermitted, TargetError, TargetLost
 from kpmagic.targets.lease import Lease
 from kpmagic.targets.ssh import Ssh

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 
 IDENTITY = "$PID.$(cut -d ' ' -f 22 /proc/$PID/stat)"
 LEFT = """\

@@ -15,10 +15,10 @@ from test_mechanism import INSIDE, optimise, wait_for
 
 import kpmagic
 from kpmagic.answers import ENVIRONMENT
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.kernel_code import code
+from kpmagic.kp.probed_code import settled
 from kpmagic.planted.values import Place
-from kpmagic.probed_code import settled
 from kpmagic.session import session
 
 BACKENDS = ("bpf", "kmod")

@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from kpmagic import build
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.kernel.btf_types import Kind
 from kpmagic.kernel.module_types import loaded_types
 

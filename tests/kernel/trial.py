@@ -10,7 +10,7 @@ from typing import Any
 from case import Case
 from ways import ASKS, WAYS
 
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import TargetError
 
 TRACED = "/sys/kernel/tracing/enabled_functions"

@@ -12,9 +12,9 @@ from case import Cell, words
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
-from kpmagic.commands import run_line
-from kpmagic.connection import Connection
-from kpmagic.options import BY_FLAG
+from kpmagic.cell.options import BY_FLAG
+from kpmagic.channel.connection import Connection
+from kpmagic.kp.commands import run_line
 
 FUNCTIONS = {"kprobe": kpmagic.probe, "kretprobe": kpmagic.retprobe}
 Names = Mapping[str, object]

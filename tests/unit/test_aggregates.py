@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpmagic.aggregates import decode_all, table
 from kpmagic.errors import RecordingError
 from kpmagic.model import Aggregate, CType, Field
+from kpmagic.rows.aggregates import decode_all, table
 
 S64, U64 = CType("int", 8, True), CType("int", 8, False)
 BY_COMM = (Field("comm", CType("string", 16), 0),)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from kpmagic.cell.scope import parameters
 from kpmagic.errors import AttachError
 from kpmagic.model import Function, Options, Parameter, Plan, Probe, Site, Spec
 from kpmagic.planted.aim import aimed, prologue, why_no_jump
-from kpmagic.scope import parameters
 
 NOP, CALL = bytes.fromhex("0f1f440000"), bytes.fromhex("e86b68f93e")
 PUSHES = bytes.fromhex("41574156415541545553")

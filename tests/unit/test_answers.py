@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import kpmagic
 from kpmagic import errors
-from kpmagic.answering import answered
 from kpmagic.answers import (
     FILE,
     Answer,
@@ -26,10 +25,11 @@ from kpmagic.answers import (
     of_probe,
     read,
 )
+from kpmagic.cell.syntax import parse_probe
+from kpmagic.channel.refusals import VerifierRefusal
 from kpmagic.errors import KpmagicError, Place, RecordingError, SymbolError, TargetError
-from kpmagic.refusals import VerifierRefusal
+from kpmagic.kp.answering import answered
 from kpmagic.session import session
-from kpmagic.syntax import parse_probe
 
 
 def test_the_newest_answer_of_a_cell_stays(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpmagic.body import Edit, apply, last_names, narrow, scan, scan_expression, widen
+from kpmagic.cell.body import Edit, apply, last_names, narrow, scan, scan_expression, widen
 from kpmagic.errors import CellError
 
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import layout, record
 
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.model import HEADER_SIZE, Aggregate, CType, Field
-from kpmagic.recording import Recording
+from kpmagic.rows.recording import Recording
 from kpmagic.stats import Stats, account
 from kpmagic.view.card import CARD, sum_text
 from kpmagic.view.clean import clean, escape

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kpmagic.cleaning import clean_cache
+from kpmagic.kp.cleaning import clean_cache
 
 
 def test_what_is_removed_is_shown_and_kernels_stay(

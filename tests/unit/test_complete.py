@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from IPython.core.completer import CompletionContext, provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
+from kpmagic.cell.options import OPTIONS, is_of
 from kpmagic.errors import SymbolError
 from kpmagic.kernel.btf import Btf
-from kpmagic.options import OPTIONS, is_of
 from kpmagic.view.complete import Known, Offer, complete, values_of
 from kpmagic.view.complete_names import Names
 

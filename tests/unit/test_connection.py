@@ -16,7 +16,8 @@ import pytest
 from far_end import FarEnd, a_run, started, stopped
 
 from kpmagic.agent import wire
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
+from kpmagic.channel.refusals import ATTACH, KINDS, to_error
 from kpmagic.errors import (
     AttachError,
     BuildError,
@@ -27,7 +28,6 @@ from kpmagic.errors import (
     VerifierError,
 )
 from kpmagic.model import Aggregate
-from kpmagic.refusals import ATTACH, KINDS, to_error
 
 
 def connected(end: FarEnd) -> Connection:
@@ -162,7 +162,7 @@ def test_only_the_process_that_made_it_closes_a_connection_at_its_end() -> None:
     code = """if True:
         import os, sys
         from far_end import FarEnd
-        from kpmagic.connection import Connection
+        from kpmagic.channel.connection import Connection
 
         class Told(FarEnd):
             def close(self):

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from kpmagic import options
 from kpmagic.agent.cost import MOST, Budget, Cost, Spent
 from kpmagic.agent.refusal import Refused
+from kpmagic.cell import options
 from kpmagic.stats import account
 
 SECOND = 1_000_000_000

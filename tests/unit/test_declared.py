@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from kpmagic import declared
 from kpmagic.compiler.toolchain import find_clang
 from kpmagic.errors import CellError, KpmagicError, SymbolError, TargetError
 from kpmagic.kernel.btf import Btf
 from kpmagic.kernel.btf_tree import Node
+from kpmagic.kp import declared
 from kpmagic.view.tree import Tree
 
 SOURCE = """

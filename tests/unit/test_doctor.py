@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kpmagic import doctor
 from kpmagic.errors import TargetError
+from kpmagic.kp import doctor
 
 HEALTHY = {
     "/sys/kernel/debug/kprobes/enabled": b"1\n",

@@ -16,8 +16,8 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 from seen import START, Seen, rows, seen
 
 from kpmagic.errors import CellError, RecordingError
-from kpmagic.export import FORMATS, export
-from kpmagic.stacks import stacks
+from kpmagic.exported.formats import FORMATS, export
+from kpmagic.exported.stacks import stacks
 from kpmagic.view.flame import flame
 from kpmagic.view.plots_data import MOST
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kpmagic.grouping import groups, placed
-from kpmagic.handler import Handler
+from kpmagic.cell.grouping import groups, placed
+from kpmagic.cell.handler import Handler
+from kpmagic.cell.syntax import parse_probe
 from kpmagic.model import Function, Parameter, Plan, Probe, Site, Spec
-from kpmagic.syntax import parse_probe
 
 FILE = Parameter("file", "struct file *file", 1, 8, "pointer")
 COUNT = Parameter("count", "size_t count", 2, 8)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from far_end import FarEnd, a_run, started
 
-from kpmagic import heartbeat
-from kpmagic.connection import Connection
+from kpmagic.channel import heartbeat
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import TargetLost
 from kpmagic.targets.lease import Lease
 

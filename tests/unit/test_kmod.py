@@ -9,10 +9,10 @@ import pytest
 
 from kpmagic.agent.tables import merge
 from kpmagic.backends.kmod_checks import check, warnings
+from kpmagic.cell.syntax import parse_probe
 from kpmagic.errors import BuildError, CellError
 from kpmagic.model import Module, Options
 from kpmagic.modules import oops
-from kpmagic.syntax import parse_probe
 
 SLOTS = 4
 def slot(key: bytes = b"", n: int = 0, v: int = 0) -> bytes:

@@ -15,9 +15,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 import kpmagic
-from kpmagic import commands
+from kpmagic.cell.options import OPTIONS, is_of
 from kpmagic.errors import CellError
-from kpmagic.options import OPTIONS, is_of
+from kpmagic.kp import commands
 
 WRONG = [
     ("%%kprobe vfs_read --fro 5s\nemit(pid);", "did you mean --for?"),

@@ -13,8 +13,8 @@ from kpmagic.answers import Answer, Picture
 from kpmagic.errors import CellError
 from kpmagic.overhead.measure import _check
 from kpmagic.overhead.workload import KINDS, built
-from kpmagic.plain import from_plain, to_plain
 from kpmagic.planted.cost import LeftAside, Sample
+from kpmagic.saved.plain import from_plain, to_plain
 from kpmagic.view.mechanisms import Mechanisms
 
 BAD = "<script>\x1b[31m"

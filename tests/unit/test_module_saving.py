@@ -11,12 +11,12 @@ from far_end import FarEnd, stopped
 
 import kpmagic
 from kpmagic.agent import wire
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import AttachError, CellError, RecordingError, TargetError
+from kpmagic.kp.stages import stage
 from kpmagic.model import Artifact, Module, Options
 from kpmagic.modules import build
 from kpmagic.modules.run import ModuleRun
-from kpmagic.stages import stage
 from kpmagic.view.module_card import MODULE_CARD
 
 SOURCE = "int x;\n"

@@ -7,6 +7,7 @@ import errno
 
 import pytest
 
+from kpmagic.channel.refusals import ModuleRefusal
 from kpmagic.errors import CellError
 from kpmagic.model import Module, Options
 from kpmagic.modules.kernel_log import KernelLog, parse
@@ -17,7 +18,6 @@ from kpmagic.modules.source import (
     parse_module,
     rename,
 )
-from kpmagic.refusals import ModuleRefusal
 
 SOURCE = 'static struct kprobe kp = {\n\t.symbol_name = "do_fork",\n};\n'
 HERE = {"kernel_clone", "vfs_read"}.__contains__

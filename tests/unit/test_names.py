@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from kpmagic.names import column_name
-from kpmagic.scope import FIXED_COLUMNS
+from kpmagic.cell.names import column_name
+from kpmagic.cell.scope import FIXED_COLUMNS
 
 
 @pytest.mark.parametrize(

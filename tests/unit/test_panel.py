@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from far_end import FarEnd, a_run, started, stopped
 
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import AttachError
 from kpmagic.view.card import CARD
 from kpmagic.view.live_plot import LivePlot

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from records import record
 from seen import Seen, rows, seen
 
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError
 from kpmagic.stats import Stats
 from kpmagic.view.card import CARD

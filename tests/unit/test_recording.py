@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import layout, number, record, site, size_of
 
-from kpmagic import frames
 from kpmagic.errors import CellError, MissingDependency, RecordingError
 from kpmagic.model import CType
-from kpmagic.recording import Recording
+from kpmagic.rows import frames
+from kpmagic.rows.recording import Recording
 
 U64, S64, S32, U8 = number(8), number(8, True), number(4, True), number(1)
 BOOL = CType("bool", 1)

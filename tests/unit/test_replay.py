@@ -15,13 +15,13 @@ from saved import finished, same
 
 import kpmagic
 from kpmagic.api import start
-from kpmagic.connection import Connection
-from kpmagic.doctor import checks
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError, RecordingError, TargetError
+from kpmagic.kp.doctor import checks
+from kpmagic.kp.stages import stage
 from kpmagic.model import Options, Probe
 from kpmagic.run import Run
 from kpmagic.session import Session
-from kpmagic.stages import stage
 from kpmagic.targets.replay import parse_speed
 from kpmagic.view.card import CARD
 

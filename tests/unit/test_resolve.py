@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from kpmagic.cell.syntax import parse_probe, parse_spec
 from kpmagic.errors import SymbolError
 from kpmagic.kernel.btf import Btf
 from kpmagic.kernel.facts import KernelFacts
@@ -20,7 +21,6 @@ from kpmagic.kernel.probeable import Blacklist, Traceable
 from kpmagic.kernel.suggest import glob_near, similar
 from kpmagic.model import Kind, Plan, Probe, Site, Spec
 from kpmagic.resolve import needs_modules, resolve
-from kpmagic.syntax import parse_probe, parse_spec
 
 KALLSYMS = b"""\
 0000000000001000 A irq_stack_backing_store

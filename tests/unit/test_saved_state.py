@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kpmagic.cleaning import clean_cache
+from kpmagic.kp.cleaning import clean_cache
 from kpmagic.targets import fingerprint, qemu, saved_state
 from kpmagic.targets.exports import Export
 from kpmagic.targets.guest import Descriptors, Guest

@@ -19,15 +19,15 @@ from records import layout, number, record, site, size_of
 from saved import ENGINES, finished, same
 
 import kpmagic
-from kpmagic.arrow import from_arrow
-from kpmagic.batches import pack, unpack
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError, RecordingError, TargetError
-from kpmagic.frames import to_arrow, to_engine
 from kpmagic.model import CType, Layout
-from kpmagic.past import KEY_DIGEST, KEY_FORMAT, KEY_MAPS, KEY_RUN, _digest
-from kpmagic.recording import Recording
+from kpmagic.rows.arrow import from_arrow
+from kpmagic.rows.batches import pack, unpack
+from kpmagic.rows.frames import to_arrow, to_engine
+from kpmagic.rows.recording import Recording
 from kpmagic.run import Run
+from kpmagic.saved.past import KEY_DIGEST, KEY_FORMAT, KEY_MAPS, KEY_RUN, _digest
 from kpmagic.view.card import CARD
 
 

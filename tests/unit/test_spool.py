@@ -22,12 +22,12 @@ from far_end import FarEnd, a_run, started, stopped
 from records import record, site
 
 import kpmagic
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import RecordingError, TargetError
-from kpmagic.journal import Journal, read
-from kpmagic.parquet import MAGIC
-from kpmagic.recording import Recording
-from kpmagic.spool import Spool
+from kpmagic.rows.recording import Recording
+from kpmagic.saved.journal import Journal, read
+from kpmagic.saved.parquet import MAGIC
+from kpmagic.saved.spool import Spool
 from kpmagic.view.card import CARD
 
 
@@ -144,7 +144,7 @@ KILLED = """
 import os, sys
 sys.path[:0] = {path!r}
 from far_end import FarEnd, a_run, started
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 end = FarEnd({{"start": started}})
 run = a_run(Connection(end), save={file!r}).start()
 at = 0
@@ -199,7 +199,7 @@ import sys
 import threading
 sys.path[:0] = {[p for p in sys.path if p]!r}
 from far_end import FarEnd, a_run, started, stopped
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 end = FarEnd({{"start": started, "stop": stopped}})
 run = a_run(Connection(end), save={str(tmp_path / "x")!r}).start()
 end.rows(run._life.number, 1, 2, 3)

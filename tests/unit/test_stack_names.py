@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kpmagic.aggregates import remarks, table
 from kpmagic.model import Aggregate, CType, Field
-from kpmagic.stack_names import StackNames, Walks, depth, walks
+from kpmagic.rows.aggregates import remarks, table
+from kpmagic.rows.stack_names import StackNames, Walks, depth, walks
 
 FUNCTIONS = {0x1000: "leaf", 0x2000: "middle", 0x3000: "root", 0x4000: "never_returns"}
 KSTACK = CType("kstack", 24, False, "unsigned long", 3)

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpmagic.defines import literal
-from kpmagic.errors import CellError
-from kpmagic.model import Options, Spec
-from kpmagic.options import (
+from kpmagic.cell.defines import literal
+from kpmagic.cell.options import (
     CONTRADICTIONS,
     NEEDS,
     OPTIONS,
@@ -22,7 +20,9 @@ from kpmagic.options import (
     ring_size,
     size,
 )
-from kpmagic.syntax import parse_probe, parse_spec, probe_from_keywords
+from kpmagic.cell.syntax import parse_probe, parse_spec, probe_from_keywords
+from kpmagic.errors import CellError
+from kpmagic.model import Options, Spec
 
 # one good value for every option that takes one, and what it becomes
 GOOD = {

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from kpmagic.cell.syntax import parse_probe, parse_spec
 from kpmagic.errors import SymbolError, TargetError
 from kpmagic.gathering import facts_for
 from kpmagic.kernel.facts import KernelFacts
 from kpmagic.kernel.kallsyms import Kallsyms
 from kpmagic.kernel.syscalls import entries, is_call, plain_name, prototype
 from kpmagic.registers import words_of
-from kpmagic.syntax import parse_probe, parse_spec
 
 SYMBOLS = b"""\
 ffffffff81000000 T __x64_sys_openat

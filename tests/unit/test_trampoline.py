@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from kpmagic.answers import Answer, Picture
-from kpmagic.plain import from_plain, to_plain
 from kpmagic.planted.detour import detour
 from kpmagic.planted.place import Seen, compared, written
 from kpmagic.planted.values import Instruction, Place
+from kpmagic.saved.plain import from_plain, to_plain
 from kpmagic.view.trampoline import Trampoline
 
 FUNCTIONS = {

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kpmagic import body, vocabulary
+from kpmagic.cell import body, vocabulary
 
 
 def test_each_word_of_a_body_is_explained_once() -> None:

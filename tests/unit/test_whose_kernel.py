@@ -10,8 +10,8 @@ import pytest
 from far_end import FarEnd
 
 import kpmagic
+from kpmagic.channel.connection import Connection
 from kpmagic.compiler.kbuild import Kbuild
-from kpmagic.connection import Connection
 from kpmagic.errors import MissingDependency, NotPermitted
 from kpmagic.modules.build import headers_of
 from kpmagic.targets.local import Local

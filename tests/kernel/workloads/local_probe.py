@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from kpmagic.agent import wire
-from kpmagic.connection import Connection
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import KpmagicError
 from kpmagic.targets.local import Local
 

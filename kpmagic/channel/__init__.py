@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The notebook's end of the channel to an agent."""

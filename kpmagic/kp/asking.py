@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Subcommands that ask what a kernel has, and which kernels there are."""
+
+from __future__ import annotations
+
+from ..errors import CellError, SymbolError
+from ..session import session
+from ..view.table import Table, grouped
+from ..view.trampoline import Trampoline
+from .probed_code import trampoline as look
+
+MOST = 100
+
+
+def symbols(words: list[str]) -> None:
+    """Print the functions that match a shell pattern."""
+    if len(words) != 1:
+        raise CellError("this is written: %kp symbols 'vfs_*'")
+    facts = session.connection().facts(session.progress)
+    found = facts.functions(words[0])
+    if not found:
+        raise SymbolError(f"no function matches {words[0]!r} in this kernel ({facts.release})",
+                          hint="* stands for anything: %kp symbols '*read*'")  # fmt: skip
+    print("\n".join(found[:MOST]))
+    if len(found) > MOST:
+        print(f"{MOST} of {grouped(len(found))}; a narrower pattern shows the rest")
+
+
+def trampoline(words: list[str]) -> Trampoline:
+    """Return what a running probe has made of the kernel's code."""
+    if len(words) != 1:
+        raise CellError("this is written: %kp trampoline NAME",
+                        hint="NAME is a running probe's: %kp list")  # fmt: skip
+    return look(words[0])
+
+
+def kernels(words: list[str]) -> None:
+    """Print the kernels the sandbox can boot, or fetch one."""
+    from ..targets import kernels as stock
+
+    if words:
+        if words[0] != "fetch" or len(words) != 2:
+            raise CellError("this is written: %kp kernels [fetch VERSION]")
+        kernel = stock.fetch(words[1], session.progress)
+        print(f"{kernel.version}  {kernel.release}  {kernel.directory}")
+        return
+    have = {kernel.version: kernel for kernel in stock.fetched()}
+    rows = tuple(
+        (version, have[version].release if version in have else f"%kp kernels fetch {version}",
+         "the default" if version == stock.DEFAULT else "")
+        for version in stock.SUITES
+    )  # fmt: skip
+    print(Table(("kernel", "fetched", ""), rows, (False, False, False)).text())
