@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .channel.connection import Listener
+from .channel.exchange import Listener
 from .errors import RecordingError, TargetError, TargetLost
 from .life import Life
 from .model import Artifact

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from . import saving, tracers
 from .cell import options
-from .channel.connection import Listener
+from .channel.exchange import Listener
 from .channel.refusals import MissingRefusal, ToolRefusal, VerifierRefusal
 from .control import START_PATIENCE, Asked, Controlled
 from .errors import TargetError, TargetLost

@@ -14,7 +14,8 @@ from ..errors import TargetError
 
 if TYPE_CHECKING:
     from ..targets.lease import Lease
-    from .connection import Connection, Reply
+    from .connection import Connection
+from .exchange import Reply
 
 BEAT = 1.0
 TOLD_AFTER = 4
