@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ HERE = Path(__file__).parent
 # how long an example takes says more of the machine's load than of what is tested
 settings.register_profile("kpmagic", deadline=None)
 settings.load_profile("kpmagic")
+
+
+# a shell has its background jobs ignore it, and tests interrupt themselves
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
