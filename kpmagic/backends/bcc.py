@@ -56,7 +56,7 @@ class Bcc:
         for site in analysis.plan.sites:
             if not site.symbol:
                 raise CellError(f"{site.spec.text!r}: BCC attaches to functions by their names")
-        analysis = _one_by_one(analysis)
+        analysis = one_by_one(analysis)
         layouts = handlers.layouts_of(analysis)
         aggregates = handlers.aggregates_of(analysis)
         is_return = analysis.plan.probe.kind == "kretprobe"
@@ -102,7 +102,7 @@ def whole(source: Source, headers: Path) -> str:
     return INCLUDE.sub(text_of, source.text)
 
 
-def _one_by_one(analysis: Analysis) -> Analysis:
+def one_by_one(analysis: Analysis) -> Analysis:
     """Return a handler for each site: BCC cannot tell a program where it is attached."""
     sites = analysis.plan.sites
     found = tuple(replace(_on_stack(handler, analysis.plan), numbers=(number,), site=sites[number],

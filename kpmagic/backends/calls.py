@@ -32,7 +32,7 @@ def _emit(emit: Emit) -> Iterator[str]:
     yield f"struct kp_row_{emit.row} *kp_r = {reserve};"
     yield "if (kp_r) {"
     for column in emit.columns:
-        yield _store(column, f"kp_r->{layout.c_name(column.name)}")
+        yield store(column, f"kp_r->{layout.c_name(column.name)}")
     yield "kp_submit(kp_hit, kp_r); }"
 
 
@@ -42,11 +42,11 @@ def _inject(inject: Inject) -> Iterator[str]:
     yield f"kp_reserve(kp_hit, kp_ts, {inject.row}) : 0;"
     yield "if (kp_r) {"
     for column in inject.columns:
-        yield _store(column, f"kp_r->{layout.c_name(column.name)}")
+        yield store(column, f"kp_r->{layout.c_name(column.name)}")
     yield "kp_hit->injected = kp_submit(kp_hit, kp_r); }"
 
 
-def _store(column: Column, place: str) -> str:
+def store(column: Column, place: str) -> str:
     """Return the statement that puts a column's value at ``place``."""
     code, size = column.code.replace("\n", " "), column.type.size
     if column.form == "local_array":
@@ -65,17 +65,23 @@ def _store(column: Column, place: str) -> str:
 
 def _add(add: Add) -> Iterator[str]:
     table = add.aggregate
+    yield f"struct {table.map}_key *kp_k = kp_key(kp_hit, {table.map}_keys);"
+    yield from filled(add)
+    yield f"struct kp_total *kp_t = kp_total(kp_hit, &{table.map}, kp_k);"
+    yield f"if (kp_t) {update(table)};"
+
+
+def filled(add: Add) -> Iterator[str]:
+    """Yield the statements that work out ``kp_v``, the value, and fill the key ``kp_k``."""
+    table = add.aggregate
     number = f"({layout.integer(add.value.type)})({_line(add.value)})" if add.value else "0"
     if table.value is not None and table.value.kind == "bool":
         number = f"!!({number})"
-    yield f"struct {table.map}_key *kp_k = kp_key(kp_hit, {table.map}_keys);"
     if add.value:
         yield f"__u64 kp_v = {number};"
     for field, key in zip(table.keys, add.keys, strict=True):
-        yield _store(key, f"kp_k->{layout.c_name(field.name)}")
+        yield store(key, f"kp_k->{layout.c_name(field.name)}")
     yield f"kp_k->bucket = {_bucket(table)};"
-    yield f"struct kp_total *kp_t = kp_total(kp_hit, &{table.map}, kp_k);"
-    yield f"if (kp_t) {_update(table)};"
 
 
 def _line(column: Column) -> str:
@@ -95,7 +101,8 @@ def _bucket(table: Aggregate) -> str:
     return "0"
 
 
-def _update(table: Aggregate) -> str:
+def update(table: Aggregate) -> str:
+    """Return the statement that adds ``kp_v`` to the total ``kp_t``."""
     if table.function in ("min", "max"):
         kind = "__s64" if _signed(table) else "__u64"
         return f"KP_BETTER({kind}, kp_t, {'<' if table.function == 'min' else '>'}, kp_v)"

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kpmagic import layout
 from kpmagic.backends import calls
 from kpmagic.cell.grouping import arguments
-from kpmagic.cell.handler import Analysis, Handler
+from kpmagic.cell.handler import Analysis, Handler, Piece
 from kpmagic.cell.scope import in_scope
 from kpmagic.model import Aggregate, Layout, Parameter, Plan
 
@@ -92,8 +92,13 @@ def _used(plan: Plan, handler: Handler) -> list[tuple[Parameter, list[str]]]:
     return [(parameter, words) for parameter, words in known if parameter.name in handler.uses]
 
 
-def function(plan: Plan, handler: Handler, file: str) -> Iterator[str]:
-    """Yield the function of a body, ``kp_body_N``, and the way back to the generated ``file``."""
+def function(
+    plan: Plan, handler: Handler, file: str, render: Callable[[Piece], str] = calls.render
+) -> Iterator[str]:
+    """Yield the function of a body, ``kp_body_N``, and the way back to the generated ``file``.
+
+    ``render`` makes C of a piece of the body.
+    """
     call = ", const struct kp_call *kp_call" if plan.probe.kind == "kretprobe" else ""
     yield (
         f"static __always_inline void {name(handler)}("
@@ -105,7 +110,7 @@ def function(plan: Plan, handler: Handler, file: str) -> Iterator[str]:
         yield from _filters(handler)
     yield "{"
     yield f'#line {plan.probe.body_line} "{CELL}"'
-    yield "".join(calls.render(piece) for piece in handler.pieces)
+    yield "".join(render(piece) for piece in handler.pieces)
     yield f';}}\n#line 1 "{file}"\n}}\n'
 
 

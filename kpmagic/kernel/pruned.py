@@ -94,6 +94,31 @@ def _closure(
     return kept
 
 
+def looked_into(header: str, source: str) -> set[str]:
+    """Return the structs, unions and enums (``struct file``) whose members ``source`` may name.
+
+    Those that it names, and those that one of these leads to by a pointer whose name it has.
+    """
+    chunks = list(_chunks(header))
+    tagged = {chunk.tag: chunk for chunk in chunks if chunk.tag}
+    words = set(WORD.findall(source))
+    named = {tag for word in words for tag in _tags(word) if tag in tagged}
+    named &= {f"{match[1]} {match[2]}" for match in TAGGED.finditer(source)}
+    named |= {chunk.tag for chunk in chunks if chunk.tag and not words.isdisjoint(chunk.names)}
+    found: set[str] = set()
+    inside: set[str] = set()
+    todo = [(tag, True) for tag in named]
+    while todo:
+        tag, is_own = todo.pop()
+        if tag not in tagged or (tag in found if is_own else tag in inside):
+            continue
+        (found if is_own else inside).add(tag)
+        chunk = tagged[tag]
+        todo += [(other, False) for other in chunk.values]
+        todo += [(other, True) for other, member in chunk.pointers if member in words]
+    return found
+
+
 def _tags(word: str) -> Iterable[str]:
     return (f"struct {word}", f"union {word}", f"enum {word}")
 

@@ -195,7 +195,8 @@ def _number(options: dict[str, str], name: str, default: int) -> int:
 def export(words: list[str]) -> None:
     """Write a probe's cell as source that does the same without kpmagic."""
     from ..build import compiler_of
-    from ..standalone.write import LANGUAGES, export
+    from ..modules.build import headers_of
+    from ..standalone.write import LANGUAGES, Kernel, export
 
     names, options = options_of(words, ("as",))
     usage = f"%kp export NAME --as {'|'.join(LANGUAGES)} [FOLDER]"
@@ -205,9 +206,12 @@ def export(words: list[str]) -> None:
     if not isinstance(run, Run):
         raise CellError(f"{run.name} is no probe: its source is what it was given",
                         hint=f"%kp show {run.name}")  # fmt: skip
-    facts = session.connection().facts(session.progress)
-    compiler = compiler_of(run.plan, facts)
-    made = export(run, options["as"], Path(names[1] if len(names) > 1 else "."), compiler)
+    connection = session.connection()
+    kernel = Kernel(
+        compiler_of(run.plan, connection.facts(session.progress)),
+        lambda: headers_of(connection.target, run.plan.release, session.progress),
+    )
+    made = export(run, options["as"], Path(names[1] if len(names) > 1 else "."), kernel)
     print(f"{made}: make builds it" if made.is_dir() else made)
 
 
@@ -259,7 +263,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("panel", "panel", "every probe with its buttons, the target, a search", panel),
     Subcommand("show", f"show NAME [--stage {'|'.join(STAGES)}]",
                "what a probe was made into", show),
-    Subcommand("export", "export NAME --as libbpf|bpftrace|tracefs [FOLDER]",
+    Subcommand("export", "export NAME --as libbpf|module|bcc|bpftrace|tracefs [FOLDER]",
                "write a cell as source that needs no kpmagic", export),
     Subcommand("symbols", "symbols GLOB", "functions that can be probed", symbols, shell=True,
                asks=True),

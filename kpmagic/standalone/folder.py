@@ -83,10 +83,16 @@ def _fields(name: str, fields: tuple[Field, ...]) -> str:
     return _array("struct field", name, map(_field, fields))
 
 
-def _field(field: Field) -> str:
+def described(field: Field) -> tuple[str, str, int, int, int]:
+    """Return name, kind, offset, size and number of elements, as programs that print know it."""
     kind = KINDS.get(field.type.kind, "i" if field.type.signed else "u")
     count = 0 if kind == "s" else field.type.count
-    return f'{{ {json.dumps(field.name)}, \'{kind}\', {field.offset}, {field.type.size}, {count} }}'
+    return field.name, kind, field.offset, field.type.size, count
+
+
+def _field(field: Field) -> str:
+    name, kind, *numbers = described(field)
+    return f"{{ {json.dumps(name)}, '{kind}', {', '.join(map(str, numbers))} }}"
 
 
 def _place(each: Program) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..cell.syntax import suggestion
@@ -13,39 +13,60 @@ from ..compiler.client import Compiler
 from ..errors import CellError, KpmagicError
 from ..modules.build import source_of_probe
 from ..run import Run
-from . import bpftrace, libbpf, module, tracefs
+from . import bcc, bpftrace, libbpf, module, tracefs
 
-Write = Callable[[Run, Compiler, str], dict[str, str]]
+
+@dataclass(frozen=True)
+class Kernel:
+    """What source is written with: the kernel's types, and where the folder of its headers is."""
+
+    compiler: Compiler
+    build: Callable[[], Path]
+
+    @property
+    def types(self) -> Path:
+        """The folder of its vmlinux.h."""
+        return self.compiler.headers.directory
+
+
+Write = Callable[[Run, Kernel, str], dict[str, str]]
 EXECUTABLE = 0o755
 
 
-def of_bpftrace(run: Run, compiler: Compiler, name: str) -> dict[str, str]:
+def of_bpftrace(run: Run, kernel: Kernel, name: str) -> dict[str, str]:
     """Return the script as one file."""
     return {f"{name}.bt": bpftrace.script(run.plan, run.artifact.source)}
 
 
-def of_tracefs(run: Run, compiler: Compiler, name: str) -> dict[str, str]:
+def of_bcc(run: Run, kernel: Kernel, name: str) -> dict[str, str]:
+    """Return the script as one file. Raises CellError."""
+    _check_share(run)
+    types = (kernel.types / "vmlinux.h").read_text(encoding="utf-8")
+    return {f"{name}.py": bcc.script(run.plan, kernel.compiler, types, kernel.build())}
+
+
+def of_tracefs(run: Run, kernel: Kernel, name: str) -> dict[str, str]:
     """Return the script as one file."""
     return {f"{name}.sh": tracefs.script(run.plan, run.artifact.source, f"{name}.sh")}
 
 
-def of_libbpf(run: Run, compiler: Compiler, name: str) -> dict[str, str]:
+def of_libbpf(run: Run, kernel: Kernel, name: str) -> dict[str, str]:
     """Return the files of a folder. Raises CellError."""
     if run.options.backend != "bpf":
         raise CellError(f"{run.name} was made with --backend {run.options.backend}",
                         hint="--as libbpf writes cells of --backend bpf")  # fmt: skip
     _check_share(run)
-    made = libbpf.files(run.plan, run.artifact, compiler.headers.directory, name)
+    made = libbpf.files(run.plan, run.artifact, kernel.types, name)
     return {f"{name}/{path}": text for path, text in made.items()}
 
 
-def of_module(run: Run, compiler: Compiler, name: str) -> dict[str, str]:
+def of_module(run: Run, kernel: Kernel, name: str) -> dict[str, str]:
     """Return the files of a folder, whichever backend the cell had. Raises CellError."""
     _check_share(run)
     probe = replace(run.plan.probe, options=replace(run.options, backend="kmod"))
     plan = replace(run.plan, probe=probe)
-    source = source_of_probe(plan, compiler)
-    made = module.files(plan, source, compiler.headers.directory, name)
+    source = source_of_probe(plan, kernel.compiler)
+    made = module.files(plan, source, kernel.types, name)
     return {f"{name}/{path}": text for path, text in made.items()}
 
 
@@ -57,10 +78,10 @@ def _check_share(run: Run) -> None:
 
 
 LANGUAGES: dict[str, Write] = {"libbpf": of_libbpf, "module": of_module, "bpftrace": of_bpftrace,
-                               "tracefs": of_tracefs}  # fmt: skip
+                               "bcc": of_bcc, "tracefs": of_tracefs}  # fmt: skip
 
 
-def export(run: Run, language: str, folder: Path, compiler: Compiler) -> Path:
+def export(run: Run, language: str, folder: Path, kernel: Kernel) -> Path:
     """Write a probe's cell into ``folder``; return the file, or the folder that it became.
 
     Raises CellError for what the language has no equivalent for, and where something is there.
@@ -69,7 +90,7 @@ def export(run: Run, language: str, folder: Path, compiler: Compiler) -> Path:
         near = suggestion(language, LANGUAGES) or f"there are {', '.join(LANGUAGES)}"
         raise CellError(f"no way to export {language!r}", hint=near)
     name = re.sub(r"\W+", "_", run.name).strip("_") or "probe"
-    made = LANGUAGES[language](run, compiler, name)
+    made = LANGUAGES[language](run, kernel, name)
     first = folder / next(iter(made)).split("/")[0]
     if first.exists():
         raise CellError(f"{str(first)!r} is there already", hint="remove it, or name another place")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from compiled import TinyKernel
 
@@ -10,7 +12,7 @@ import kpmagic
 from kpmagic.analysis.analyse import analyse
 from kpmagic.backends.bpf import Bpf
 from kpmagic.model import Kind, Plan, Source
-from kpmagic.standalone import bpftrace, tracefs
+from kpmagic.standalone import bcc, bpftrace, tracefs
 
 
 def made(tiny: TinyKernel, line: str, body: str, kind: Kind = "kprobe") -> tuple[Plan, Source]:
@@ -73,3 +75,69 @@ def test_what_tracefs_has_not_is_named(tiny: TinyKernel, line: str, body: str, w
     with pytest.raises(kpmagic.CellError) as caught:
         tracefs.script(*made(tiny, line, body), "x.sh")
     assert f"{words} has no equivalent in tracefs" in str(caught.value)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """The build folder of a kernel whose headers are as Debian's packages have them."""
+    texts = {
+        "linux-headers-0.1-tiny-common/include/linux/fs.h":
+            "struct file *open(void);\nstruct file {\n};\n",
+        "linux-headers-0.1-tiny-common/include/linux/compat/file.h": "struct file {\n};\n",
+        "linux-headers-0.1-tiny-common/include/linux/dcache.h":
+            "struct dentry {\n};\nstruct qstr {\n};\n",
+        "linux-headers-0.1-tiny-common/arch/x86/include/asm/ptrace.h": "struct pt_regs {\n};\n",
+        "linux-headers-0.1-tiny-amd64/Makefile": "",
+    }  # fmt: skip
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return path.parent
+
+
+def on_bcc(tiny: TinyKernel, build: Path, line: str, body: str, kind: Kind = "kprobe") -> str:
+    types = (tiny.compiler.headers.directory / "vmlinux.h").read_text()
+    return bcc.script(tiny.plan(kind, line, body), tiny.compiler, types, build)
+
+
+def test_a_script_on_bcc_is_python_over_the_kernels_headers(
+    tiny: TinyKernel, build: Path
+) -> None:
+    text = on_bcc(tiny, build, "vfs_read --comm dd --sample 1/3 --where 'count > 5'",
+                  "// don'''t\nif (count > 7)\n\temit(n = str(file->f_path.dentry->d_name.name));\n"
+                  "hist(count, by = comm);", "kretprobe")  # fmt: skip
+    names: dict[str, object] = {}
+    told = text.partition(": the probe\n")[2].partition("\nHEADER")[0]
+    compile(text, "reads.py", "exec")
+    exec(told, names)
+    source = str(names["TEXT"])
+    assert source.startswith("#include <uapi/linux/ptrace.h>\n#include <asm/ptrace.h>\n"
+                             "#include <linux/dcache.h>\n#include <linux/fs.h>\n")  # fmt: skip
+    assert "\nif (count > 7)\n\t({ struct kp_row_0 *kp_r = kp_rows.ringbuf_reserve(" in source
+    assert "comm[0] != 0x6464ULL" in source
+    assert "if (!(count > 5)) { kp_hit->cpu->filtered++; return; }" in source
+    assert "#line" not in source
+    assert names["PROGRAMS"] == [("kp_0", "vfs_read", 0, True),
+                                 ("kp_0_entry", "vfs_read", 0, False)]  # fmt: skip
+    assert names["SHAPES"] == [[("n", "s", 40, 128, 0)]]
+
+
+@pytest.mark.parametrize(("line", "body", "words", "place"), [
+    ("vfs_read --backend kmod", "emit();\n---post---\nemit();", "---post---", 3),
+    ("vfs_read --backend kmod --inject", "count();\nskip_function(-5);", "skip_function()", 3),
+])  # fmt: skip
+def test_what_bcc_has_not_is_named(
+    tiny: TinyKernel, build: Path, line: str, body: str, words: str, place: int
+) -> None:
+    with pytest.raises(kpmagic.CellError, match="has no equivalent in bcc") as caught:
+        on_bcc(tiny, build, line, body)
+    assert words in str(caught.value)
+    assert (caught.value.place.line if caught.value.place else 0) == place
+
+
+def test_a_struct_that_no_header_defines_is_named(tiny: TinyKernel, build: Path) -> None:
+    (build.parent / "linux-headers-0.1-tiny-common/include/linux/fs.h").unlink()
+    (build.parent / "linux-headers-0.1-tiny-common/include/linux/compat/file.h").unlink()
+    with pytest.raises(kpmagic.CellError, match="no header of this kernel defines 'struct file'"):
+        on_bcc(tiny, build, "vfs_read", "emit(file->f_flags);")

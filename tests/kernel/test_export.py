@@ -19,6 +19,7 @@ from kpmagic.compiler.kbuild import kbuild_in
 from kpmagic.modules.build import headers_of
 from kpmagic.run import Run
 
+GIVE_HEADERS = Path(__file__).parents[2] / "bench/guest/give_headers.sh"
 READS = "dd if=/dev/zero of=/dev/null bs=10 count=10007"
 BODY = "emit(count, comm);\ncount(by = comm); hist(count);  // the same in every language"
 
@@ -112,6 +113,48 @@ def test_as_module(run: Run, sandbox: Connection, folder: Path) -> None:
     output(sandbox, f"./{made.name} sleep 60 & sleep 1; kill -9 $!; sleep 0.2", made)
     assert "vfs_read" not in output(sandbox, "cat /sys/kernel/debug/kprobes/list", made)
     check_program(output(sandbox, f"./{made.name} {READS}", made), run)
+
+
+@pytest.fixture
+def headers(sandbox: Connection) -> Iterator[Path]:
+    """The headers of the guest's kernel, in a folder that it sees."""
+    release = str(sandbox.hello["release"])
+    path = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix="exported-headers-"))
+    found = headers_of(sandbox.target, release, print).parent
+    subprocess.run(["cp", "-a", "--reflink=auto", f"{found}/.", str(path)], check=True)
+    shutil.copy(GIVE_HEADERS, path)
+    yield path
+    shutil.rmtree(path)
+
+
+def with_bcc(sandbox: Connection, script: Path, command: str, headers: Path) -> str:
+    """Run a script on BCC, which finds the headers where their package has them."""
+    inside = f"sh {headers}/{GIVE_HEADERS.name} {headers} && ./{script.name} {command}"
+    return output(sandbox, f"unshare --mount sh -c '{inside}'", script.parent)
+
+
+def test_as_bcc(run: Run, sandbox: Connection, folder: Path, headers: Path) -> None:
+    made = export(run, "bcc", folder)
+    check_program(with_bcc(sandbox, made, READS, headers), run)
+    assert "vfs_read" not in output(sandbox, "cat /sys/kernel/debug/kprobes/list", folder)
+
+
+def test_a_return_with_its_entry_on_bcc(
+    sandbox: Connection, folder: Path, headers: Path
+) -> None:
+    body = ("if (retval == 10) emit(retval, latency, name = str(file->f_path.dentry->d_name.name),"
+            " mode = file->f_path.dentry->d_inode->i_mode);\n"
+            "avg(retval, by = comm); lhist(count, 0, 100, 5);")  # fmt: skip
+    run = kpmagic.retprobe("vfs_read", body, target=sandbox, name="returns", command=READS,
+                           follow=True)  # fmt: skip
+    mode = int(run.df()["mode"].iloc[0])
+    said = with_bcc(sandbox, export(run, "bcc", folder), READS, headers)
+    assert len(re.findall(rf"\tdd\t10\t\d+\tzero\t{mode}$", said, re.M)) == 10007
+    entries, unpaired = map(int, said.partition("#entries\tunpaired\n")[2].split()[:2])
+    assert entries >= 10007
+    assert unpaired == 0
+    assert "\n10\t15\t10007\n" in said
+    assert "standalone" not in output(sandbox, "ls /sys/fs/cgroup", folder)
 
 
 @pytest.mark.parametrize("language", ["libbpf", "module"])
