@@ -86,7 +86,9 @@ class Exchange:
         return self.hello
 
     def new_number(self) -> int:
-        """Return a number no run of this connection has had."""
+        """Return a number no run of this connection has had. Raises TargetLost."""
+        if self._gone.is_set():  # a run that cannot start again keeps the rows it has
+            raise self.lost()
         return next(self._numbers)
 
     def listen(self, number: int, listener: Listener) -> None:

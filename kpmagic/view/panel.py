@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import KpmagicError
 from .card import STYLE
 from .clean import escape
 from .front_end import nobody_looks
@@ -121,7 +120,7 @@ class ProbePanel:
         try:
             action()
             self.message = ""
-        except KpmagicError as error:
+        except Exception as error:  # of a thread nobody would see it but in some later cell
             self.message = f"{type(error).__name__}: {error}"
         if self._widget is not None:
             self.beat()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .clean import escape
+from .clean import clean, escape
 from .complete import Known, functions
 from .panel import ProbePanel
 
@@ -41,7 +41,7 @@ class FullPanel(ProbePanel):
 
     def text(self) -> str:
         """Return what it shows, without a widget."""
-        return f"target: {self.actions.target()}\n{super().text()}"
+        return f"target: {clean(self.actions.target())}\n{super().text()}"
 
     __repr__ = text
 
@@ -85,5 +85,5 @@ def signatures(beginning: str, facts: KernelFacts | None) -> list[tuple[str, str
     found = []
     for name in list(functions(beginning, Known(facts=facts)).words)[:MOST]:
         function = facts.btf.function(name)
-        found.append((facts.btf.prototype(function) if function else name, name))
+        found.append((clean(facts.btf.prototype(function) if function else name), name))
     return found

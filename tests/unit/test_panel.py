@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from far_end import FarEnd, a_run, started, stopped
+from far_end import a_run
+from runs import running, until
 
-from kpmagic.channel.connection import Connection
 from kpmagic.errors import AttachError
 from kpmagic.view.card import CARD
 from kpmagic.view.live_plot import LivePlot
@@ -21,27 +20,6 @@ from kpmagic.view.picture import PLOTLY
 from kpmagic.view.pulse import Pulse
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e"
-
-
-def running(name: str = "vfs_read", **answers: Any) -> Any:
-    def start(end: FarEnd, run: int, message: dict[str, Any], blob: bytes) -> None:
-        started(end, run, message, blob)
-        end.rows(run, *range(23))
-        end.counters(run, hits=30, rows=23, dropped=7)
-
-    connection = Connection(FarEnd({"start": start, "stop": stopped} | answers))
-    connection.wait_for_hello()
-    run = a_run(connection, view=CARD, name=name).start()
-    until(lambda: run.stats.hits == 30)
-    return run
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if true():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it has not come true")
 
 
 def buttons(panel: ProbePanel, line: int = 0) -> dict[str, Any]:
@@ -98,13 +76,32 @@ def refused(name: str) -> None:
     raise AttachError(f"no <b> {name}")
 
 
-def test_other_peoples_text_is_text() -> None:
+def test_buttons_of_a_probe_whose_target_has_died() -> None:
     run = running()
-    run.name = HOSTILE
-    panel = ProbePanel(lambda: [run])
+    runs = [run]
+    panel = ProbePanel(lambda: list(runs), runs.remove)
     panel.widget()
-    assert "<img" not in panel._table.value
-    assert "\x1b" not in panel.text()
+    run.connection.target.hang_up()
+    until(lambda: run.state == "stopped")
+    panel.beat()
+    assert "stopped (target-lost)" in panel._table.value
+    assert (buttons(panel)["Start"].disabled, buttons(panel)["Stop"].disabled) == (False, True)
+    buttons(panel)["Start"].click()
+    until(lambda: "TargetLost: far is gone" in panel.message)
+    assert "run the cell again" in panel.message
+    assert len(run.df()) == 23  # what it had, it has
+    assert (run.stopped_by, run.stats.hits) == ("target-lost", 30)
+    buttons(panel)["Remove"].click()
+    until(lambda: not runs)
+    until(lambda: not panel.message)
+
+
+def test_an_error_of_ours_stands_in_the_panel_too(capsys: pytest.CaptureFixture[str]) -> None:
+    panel = ProbePanel(list)
+    panel.widget()
+    panel.do(lambda: {}["nothing"])
+    until(lambda: panel.message == "KeyError: 'nothing'")
+    assert capsys.readouterr() == ("", "")  # some other cell's output
 
 
 def test_a_hundred_probes_are_one_message_a_beat() -> None:
