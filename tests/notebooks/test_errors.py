@@ -38,6 +38,23 @@ IN_THE_SANDBOX = {
 }
 
 
+# of a run `some` with a column `count` and one of names, and of a run `none` without rows
+OF_A_RUN = {
+    "plot without rows": ("none.plot()", "CellError", r"no rows to plot\n  hint: the card says"),
+    "flame without rows": ("none.flame()", "CellError", "no stacks"),
+    "plot of no column": ("some.plot('hist', 'cuont')", "CellError", "did you mean count"),
+    "plot of names": ("some.plot('scatter', 'name')", "CellError", "'name' is not a number"),
+    "plot by no column": ("some.plot('rate', by='nobody')", "CellError", "no column 'nobody'"),
+    "plot of no kind": ("some.plot('pie')", "CellError", "there are rate, hist"),
+    "export into no folder": ("some.export('csv', 'no/where.csv')", "RecordingError",
+                              r"cannot write 'no/where.csv': No such file(?s:.*)hint"),
+    "export over a folder": ("some.export('perfetto', '/tmp')", "RecordingError", "Is a directory"),
+    "export to a full disk": ("some.export('csv', '/dev/full')", "RecordingError", "No space left"),
+    "export without rows": ("none.export('csv', 'x.csv')", "CellError", "no rows"),
+    "save into no folder": ("some.save('no/where.parquet')", "RecordingError", "cannot write"),
+}  # fmt: skip
+
+
 def check(error: Any, name: str, text: str) -> None:
     """Check an error output: its class, its message, and that there is no traceback in it."""
     shown = "\n".join(error.traceback)
@@ -52,6 +69,17 @@ def check(error: Any, name: str, text: str) -> None:
 def test_an_error_of_a_cell(which: str, notebook: Any) -> None:
     cell, name, text = IN_THE_SANDBOX[which]
     check(notebook.fails(cell), name, text)
+    assert notebook.value("'went' + ' on'") == "'went on'"
+
+
+@pytest.mark.parametrize("which", OF_A_RUN)
+def test_an_error_of_a_plot_or_an_export(which: str, notebook: Any) -> None:
+    if notebook.value("'some' in globals()") == "False":
+        body = "emit(name = str(file->f_path.dentry->d_name.name), count);"
+        for out, where in (("some", "count > 0"), ("none", "count == 1 && count == 2")):
+            notebook.run(f"%%kprobe vfs_read --while 'cat /etc/hostname' --follow "
+                         f"--where '{where}' -o {out}\n{body}")  # fmt: skip
+    check(notebook.fails(OF_A_RUN[which][0]), *OF_A_RUN[which][1:])
     assert notebook.value("'went' + ' on'") == "'went on'"
 
 
