@@ -4,7 +4,8 @@
 # make test     all tests; test-unit: those without a kernel; test-kernel: those in the sandbox
 # make test-kernels  all kernel tests on all kernels, AT_ONCE (2) at a time; kernels-table then
 #               makes docs/kernels.md of what came of them
-# make test-browser  JupyterLab in a headless Chromium, which it installs; screenshots in build/
+# make test-browser  JupyterLab and Notebook 7 in a headless Chromium, which it installs
+#               when it is missing; screenshots in build/screenshots
 # make record-lessons  run the lessons on a real kernel and keep what they show; LESSONS="01 07"
 # make fuzz     odd cells, bodies, texts and frames, 100,000 of most; make test tries a few
 # make test-runners  one notebook under nbclient, nbmake and jupyter execute, on ipykernel 6 and 7

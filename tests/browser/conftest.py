@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""JupyterLab in a headless Chromium: one server and one browser for all tests."""
+"""JupyterLab and Notebook 7 in a headless Chromium: one server and one browser for all tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 class Lab:
-    """A JupyterLab server over an empty folder."""
+    """A JupyterLab server over an empty folder; with Notebook 7, which it serves, too."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "notebooks"
@@ -78,16 +78,16 @@ class Lab:
 
 
 class Notebook:
-    """A notebook in the browser; cells are counted from 0."""
+    """A notebook in the browser; its code cells are counted from 0."""
 
-    def __init__(self, page: Page, lab: Lab, name: str, cells: tuple[str, ...]) -> None:
+    def __init__(self, page: Page, lab: Lab, name: str, made: Any, where: str) -> None:
         self.page = page
         self.file = lab.folder / f"{name}.ipynb"
-        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
         made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(made, self.file)
-        page.goto(f"{lab.url}lab/tree/{self.file.name}?reset")
-        page.locator(".jp-Notebook .jp-CodeCell").nth(len(cells) - 1).wait_for(timeout=PATIENCE)
+        page.goto(f"{lab.url}{where}/{self.file.name}?reset")
+        cells = sum(cell.cell_type == "code" for cell in made.cells)
+        page.locator(".jp-Notebook .jp-CodeCell").nth(cells - 1).wait_for(timeout=PATIENCE)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(
             timeout=PATIENCE)  # fmt: skip
 
@@ -185,8 +185,11 @@ def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Iterator[A
     """Open a notebook of these cells; its kernel ends with the test."""
     opened: list[Notebook] = []
 
-    def open_(*cells: str) -> Notebook:
-        opened.append(Notebook(page, lab, request.node.name, cells))
+    def open_(*cells: str, before: Path | None = None, where: str = "lab/tree") -> Notebook:
+        """``cells`` behind those of the notebook in file ``before``."""
+        made = nbformat.read(before, as_version=4) if before else nbformat.v4.new_notebook()
+        made.cells += map(nbformat.v4.new_code_cell, cells)
+        opened.append(Notebook(page, lab, request.node.name, made, where))
         return opened[-1]
 
     yield open_
