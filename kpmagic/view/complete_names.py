@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from itertools import islice
 
 MOST = 200
 
@@ -23,7 +25,7 @@ class Names:
             return self._range(beginning, most)
         pattern = beginning if beginning.endswith("*") else f"{beginning}*"
         near = self._range(beginning[:plain], len(self.names))
-        return [name for name in near if fnmatchcase(name, pattern)][:most]
+        return list(islice(filter(re.compile(translate(pattern)).match, near), most))
 
     def _range(self, beginning: str, most: int) -> list[str]:
         start = bisect_left(self.names, beginning)

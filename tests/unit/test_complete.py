@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -131,6 +132,15 @@ def test_every_option_is_offered(known: Known) -> None:
 def test_names_by_their_beginning(names: list[str], beginning: str) -> None:
     found = Names(names).starting(beginning, most=1000)
     assert found == sorted({name for name in names if name.startswith(beginning)})
+
+
+@pytest.mark.parametrize("pattern", ["a*", "?b", "*1*", "a[b", "[ab]_*", "*"])
+@given(names=st.lists(st.text(st.sampled_from("ab_1["), min_size=1, max_size=5), max_size=40))
+def test_names_by_a_pattern(pattern: str, names: list[str]) -> None:
+    wanted = pattern if pattern.endswith("*") else f"{pattern}*"
+    matching = sorted(name for name in set(names) if fnmatchcase(name, wanted))
+    assert Names(names).starting(pattern, most=1000) == matching
+    assert Names(names).starting(pattern, most=2) == matching[:2]
 
 
 @given(st.text(st.sampled_from("a->.()[]{};,= \n\"'*&"), max_size=40))

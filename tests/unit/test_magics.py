@@ -112,6 +112,25 @@ def test_help_shows_every_option(shell: InteractiveShell) -> None:
         assert all(option.spelling in text for option in OPTIONS if is_of(option, "kprobe"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("%%kprobe", ["%%kprobe SPEC…", "--while COMMAND", "emit(a, b = expr, …)", "kstack()"]),
+        ("%kretprobe", ["%%kretprobe SYMBOL…", "latency in ns", "--follow"]),
+        ("%%kmodule", ["%%kmodule NAME", "--rename"]),
+        ("%%bpftrace", ["%%bpftrace [options]", "--while COMMAND"]),
+        ("%%bcc", ["%%bcc [SPEC…]", "BPF_HASH"]),
+        ("%kp", ["%kp alone lists the subcommands"]),
+    ],
+)
+def test_a_question_mark_shows_how_a_cell_is_written(
+    shell: InteractiveShell, asked: str, words: list[str]
+) -> None:
+    # what "%%kprobe?" puts into the pager of a notebook
+    shown = shell.object_inspect_mime(asked)["text/plain"]
+    assert [word for word in words if word not in shown] == []
+
+
 def test_loading_starts_nothing_and_is_quick() -> None:
     code = (
         "import sys, threading; import kpmagic, kpmagic.magics\n"
