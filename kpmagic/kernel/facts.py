@@ -57,9 +57,18 @@ class KernelFacts:
         """What this kernel can do, asked of its types: names of ``FEATURES``."""
         return frozenset(name for name, present in FEATURES.items() if present(self))
 
-    def functions(self, pattern: str = "*") -> list[str]:
-        """Return the names of functions that can be probed and match a shell pattern, sorted."""
-        return sorted(name for name in self._functions if fnmatch.fnmatchcase(name, pattern))
+    def functions(self, pattern: str = "*", module: str | None = None) -> list[str]:
+        """Return the names of functions that can be probed and match a shell pattern, sorted.
+
+        Those of one ``module`` if it is given; of modules at all only if they were read.
+        """
+        names = self._functions if module is None else self._functions_of(module)
+        return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern))
+
+    def _functions_of(self, module: str) -> frozenset[str]:
+        if self.traceable is None:
+            return frozenset(symbol.name for symbol in self.symbols.matching("*", module))
+        return self.traceable.by_module.get(module, frozenset())
 
     @cached_property
     def _functions(self) -> frozenset[str]:

@@ -13,11 +13,17 @@ MOST = 100
 
 
 def symbols(words: list[str]) -> None:
-    """Print the functions that match a shell pattern."""
+    """Print the functions that match a shell pattern, those of the modules loaded now too."""
     if len(words) != 1:
         raise CellError("this is written: %kp symbols 'vfs_*'")
-    facts = session.connection().facts(session.progress)
-    found = facts.functions(words[0])
+    module, _, pattern = words[0].rpartition(":")
+    connection = session.connection()
+    connection.facts(session.progress)
+    facts = connection.facts_with_modules()
+    if module and module not in facts.symbols.modules:
+        raise SymbolError(f"module {module!r} is not loaded",
+                          hint=f"load it on the target: %kp run modprobe {module}")  # fmt: skip
+    found = facts.functions(pattern, module or None)
     if not found:
         raise SymbolError(f"no function matches {words[0]!r} in this kernel ({facts.release})",
                           hint="* stands for anything: %kp symbols '*read*'")  # fmt: skip

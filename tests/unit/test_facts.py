@@ -158,6 +158,10 @@ def test_modules_are_read_on_demand(machine: Machine, tmp_path: Path) -> None:
     assert full.traceable is not None
     assert full.traceable.has("nft_do_chain", "nf_tables")
     assert not full.traceable.has("nft_do_chain")
+    assert "nft_do_chain" not in facts.functions()
+    assert full.functions("nft_do_chain") == ["nft_do_chain"]
+    assert "nft_do_chain" in full.functions(module="nf_tables")
+    assert "vfs_read" not in full.functions(module="nf_tables")
 
 
 @pytest.mark.parametrize("name", ["vmlinux.btf", "kallsyms"])
@@ -178,6 +182,8 @@ def test_without_tracefs_all_functions_are_listed(machine: Machine, tmp_path: Pa
     assert facts.traceable is None
     assert facts.functions("vfs_read?") == ["vfs_readv"]
     assert facts.functions("vfs_*") == ["vfs_read", "vfs_readv"]
+    full = with_modules(facts, machine.read)
+    assert full.functions("nft_do_chai?", "nf_tables") == ["nft_do_chain"]
 
 
 @pytest.mark.parametrize("path", ["/sys/kernel/btf/vmlinux", "/proc/kallsyms"])
