@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..judging import exercise, need, places, the_run
+from ..judging import Hint, exercise, need, places, the_run
 
 
 @exercise("07.1", "a number of times")
@@ -22,10 +22,12 @@ def share_of_sleep(answer: Any, calls: Any) -> None:
     share = float(answer)
     need(0 < share < 1, "a share lies between 0 and 1")
     sleep = table.value[table.by.str.contains("nanosleep")].sum() / table.value.sum()
+    if abs(share - sleep) < 0.01:
+        return
     counts = calls.aggregates["calls"]
     often = counts["count"][counts.by.str.contains("nanosleep")].sum() / counts["count"].sum()
     need(abs(share - often) > 0.005, "that is the share of the calls; the time is asked for")
-    need(abs(share - sleep) < 0.01, "the time of the one, divided by the time of all")
+    raise Hint("the time of the one, divided by the time of all")
 
 
 @exercise("07.3", "the run of your probe")

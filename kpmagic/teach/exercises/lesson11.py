@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..judging import exercise, need, places, the_run
+from ..judging import Hint, exercise, need, places, the_run
 
 
 @exercise("11.1", "a number of times")
 def times(answer: Any, costs: Any) -> None:
     took = dict(zip(costs.probe, costs.ns_per_call, strict=True))
     right = took["emit(kstack())"] / took["an unrelated probe"]
+    if abs(float(answer) - right) < 0.1 * right:
+        return
     need(abs(float(answer) - 1 / right) > 0.05, "the other way round")
-    need(abs(float(answer) - right) < 0.1 * right, "one time divided by the other")
+    raise Hint("one time divided by the other")
 
 
 @exercise("11.2", "the run of your probe")
