@@ -65,6 +65,9 @@ def of_bcc(
         return missing("bcc", where)
     if refusal.code == bcc.OLD:
         return too_old("bcc", words, where)
+    if refusal.code == bcc.BROKEN:
+        return MissingDependency(f"bcc on {where} cannot be imported: {words}",
+                                 hint=f"sudo apt-get install --reinstall {PACKAGES['bcc']}")
     found = ERROR.search(refusal.log)
     if found is not None:
         more = len(ERROR.findall(refusal.log)) - 1

@@ -24,7 +24,7 @@ import time
 import zlib
 from typing import Any
 
-MISSING, OLD, FAILED = 42, 43, 1  # exit codes
+MISSING, OLD, BROKEN, FAILED = 42, 43, 44, 1  # exit codes
 OLDEST = (0, 18)  # event() and lost_cb as they are used here
 POLL_MS = 50
 KERNEL = "/mnt"  # in a mount namespace of this process alone
@@ -124,8 +124,10 @@ def import_bcc() -> Any:
     """Return the module. Ends this process where there is none."""
     try:
         import bcc  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
-        fail(str(error), MISSING)
+    except ModuleNotFoundError as error:
+        fail(str(error), MISSING if error.name == "bcc" else BROKEN)
+    except Exception as error:  # of its library, as the dynamic linker says it
+        fail(str(error), BROKEN)
     found = re.findall(r"\d+", str(getattr(bcc, "__version__", "")))
     if found and tuple(map(int, found[:2])) < OLDEST:
         fail(str(bcc.__version__), OLD)

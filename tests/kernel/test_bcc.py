@@ -257,8 +257,16 @@ def test_without_bcc_the_package_is_named(sandbox: Connection) -> None:
     try:
         with pytest.raises(kpmagic.MissingDependency, match="apt-get install python3-bpfcc"):
             kpmagic.bcc(HELLO, target=sandbox, duration="1s")
+        with pytest.raises(kpmagic.MissingDependency, match="apt-get install python3-bpfcc"):
+            kpmagic.probe("vfs_read", "count();", target=sandbox, backend="bcc", duration="1s")
         sandbox.run(f"mkdir {folder}; echo '__version__ = \"0.9.0\"' > {folder}/__init__.py")
         with pytest.raises(kpmagic.MissingDependency, match=r"too old: 0\.9\.0"):
             kpmagic.bcc(HELLO, target=sandbox, duration="1s")
+        with pytest.raises(kpmagic.MissingDependency, match=r"too old: 0\.9\.0"):
+            kpmagic.probe("vfs_read", "count();", target=sandbox, backend="bcc", duration="1s")
+        sandbox.run(f"echo 'import ctypes; ctypes.CDLL(\"libbcc.so.x\")' > {folder}/__init__.py")
+        with pytest.raises(kpmagic.MissingDependency, match=r"libbcc\.so\.x: cannot") as caught:
+            kpmagic.bcc(HELLO, target=sandbox, duration="1s")
+        assert "--reinstall python3-bpfcc" in str(caught.value)
     finally:
         sandbox.run(f"rm -rf {folder}; mv {folder}.away {folder}")

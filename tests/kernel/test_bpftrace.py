@@ -26,6 +26,8 @@ echo "invalid option -- 'f'" >&2
 exit 1
 END
 chmod +x /usr/bin/bpftrace"""
+BROKEN = OLD.replace("invalid option -- 'f'", "error while loading shared libraries: "
+                     "libbcc.so.0: cannot open shared object file")  # fmt: skip
 
 
 def tracers(sandbox: Connection) -> str:
@@ -158,6 +160,9 @@ def test_without_bpftrace_the_package_is_named(sandbox: Connection) -> None:
             kpmagic.bpftrace("BEGIN { exit(); }", target=sandbox, duration="1s")
         assert sandbox.run(OLD) == 0
         with pytest.raises(kpmagic.MissingDependency, match="too old"):
+            kpmagic.bpftrace("BEGIN { exit(); }", target=sandbox, duration="1s")
+        assert sandbox.run(BROKEN) == 0
+        with pytest.raises(kpmagic.BuildError, match=r"libbcc\.so\.0: cannot open"):
             kpmagic.bpftrace("BEGIN { exit(); }", target=sandbox, duration="1s")
     finally:
         sandbox.run("mv /usr/bin/bpftrace.away /usr/bin/bpftrace")

@@ -144,6 +144,9 @@ def test_its_errors_stand_at_the_cells_lines() -> None:
     assert isinstance(refusal(1, "kpmagic: Failed to attach BPF program"), kpmagic.AttachError)
     assert "python3-bpfcc" in str(refusal(42, "kpmagic: No module named 'bcc'"))
     assert "too old: 0.12.0" in str(refusal(43, "kpmagic: 0.12.0"))
+    broken = refusal(44, "kpmagic: libbcc.so.0: cannot open shared object file")
+    assert isinstance(broken, kpmagic.MissingDependency)
+    assert "cannot be imported: libbcc.so.0" in broken.message
 
 
 HEADER = """\
