@@ -26,6 +26,11 @@ $b mount -t tmpfs -o mode=0755 scratch /scratch
 $b mkdir -p $image/dev/pts $image/dev/shm
 $b mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts $image/dev/pts
 $b mount -t tmpfs shm $image/dev/shm
+# what udev makes elsewhere: <(…) of a shell and compilers' temporary files are opened by these
+$b ln -s /proc/self/fd $image/dev/fd
+for stream in 0:stdin 1:stdout 2:stderr; do
+	$b ln -s fd/${stream%:*} $image/dev/${stream#*:}
+done
 $b mount -t securityfs security $image/sys/kernel/security
 $b mount -t debugfs debug $image/sys/kernel/debug
 $b mount -t tracefs trace $image/sys/kernel/tracing

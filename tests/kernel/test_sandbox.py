@@ -100,6 +100,11 @@ def test_what_a_kernel_user_expects_is_mounted(inside: Connection) -> None:
     assert said(inside, "modprobe dummy && grep -c ^dummy /proc/modules").strip() == "1"
 
 
+def test_descriptors_have_names(inside: Connection) -> None:
+    command = "bash -c 'cat <(echo one); echo two >/dev/stdout; echo three | cat /dev/fd/0'"
+    assert said(inside, command).split() == ["one", "two", "three"]
+
+
 def test_secrets_are_not_seen(inside: Connection, folder: Path) -> None:
     for place in (
         "/etc/shadow",
