@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import errors
+from .cell.script import Script
 from .errors import KpmagicError, Place, RecordingError
 from .model import Module, Probe
 from .planted.cost import Costs
@@ -51,7 +52,7 @@ class Picture:
 class Answer:
     """What a ``cell`` printed, showed and returned, or how it failed.
 
-    See `of_probe`, `of_module`, `of_line`.
+    See `of_probe`, `of_module`, `of_script`, `of_line`.
     """
 
     cell: str
@@ -77,6 +78,13 @@ def of_module(module: Module) -> str:
     source = [line.rstrip() for line in module.source.strip().splitlines()]
     return json.dumps(["kmodule", module.name, source, module.options.command,
                        module.options.rename])  # fmt: skip
+
+
+def of_script(script: Script) -> str:
+    """Return what makes two cells of other tracers the same: text, places, options that matter."""
+    text = [line.rstrip() for line in script.text.strip().splitlines()]
+    return json.dumps([script.tool, list(script.places), text, script.options.command,
+                       to_plain(script.options.defines)])  # fmt: skip
 
 
 def of_line(words: Iterable[str]) -> str:

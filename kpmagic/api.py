@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import answers, build, cache
 from .aiming import aim
-from .answers import Answer, failure_of, of_module, of_probe
+from .answers import Answer, failure_of, of_module, of_probe, of_script
+from .cell.script import Script, script_from_keywords
 from .cell.syntax import parse_spec, probe_from_keywords
 from .channel.connection import Connection
 from .errors import AttachError, CellError, KpmagicError, NotPermitted
@@ -18,7 +19,7 @@ from .modules.run import ModuleRun
 from .modules.saving import record as record_module
 from .modules.source import module_from_keywords
 from .peers.run import PeerRun
-from .peers.script import Script, script_from_keywords
+from .peers.saving import record as record_script
 from .resolve import resolve
 from .run import Run
 from .saving import record_dry_run
@@ -206,7 +207,7 @@ def start(asked: Probe, connection: Connection, bind: Bind | None = None) -> Run
     return run
 
 
-def _start(run: Run) -> None:
+def _start(run: Run | PeerRun) -> None:
     try:
         run.start()
     except KpmagicError:
@@ -295,25 +296,37 @@ def start_script(asked: Script, connection: Connection, bind: BindPeer | None = 
 
     One of the same name is replaced: the new one runs before the old one is stopped.
     """
-    from .view.peer_card import PEER_CARD
-
-    connection.require_kernel()
-    settings = _bcc_settings(asked, connection) if asked.tool == "bcc" else None
-    run = PeerRun(connection, asked, PEER_CARD, settings)
-    if bind is not None:
-        bind(run)
-    if asked.options.dry_run:
-        return run
-    session.progress(f"{asked.tool} compiles and attaches")
+    where = recorder(connection)
     try:
-        run.start()
-    except KpmagicError:
-        session.failed(run)
+        run = _prepared_script(asked, connection)
+        if bind is not None:
+            bind(run)
+        if asked.options.dry_run:
+            if where is not None:
+                record_script(run, where)
+            return run
+        session.progress(f"{asked.tool} compiles and attaches")
+        _start(run)
+    except KpmagicError as error:
+        if where is not None:
+            answers.add(where, Answer(of_script(asked), failure=failure_of(error)))
         raise
     replaced = session.add(run)
     if replaced is not None:
         replaced.stop("replaced")
     return run
+
+
+def _prepared_script(asked: Script, connection: Connection) -> PeerRun:
+    """Return the run of a script, not started. Raises CellError, SymbolError, TargetError."""
+    from .view.peer_card import PEER_CARD
+
+    artifact = connection.prepared_script(asked)
+    if artifact is not None:
+        return PeerRun(connection, asked, PEER_CARD, artifact=artifact)
+    connection.require_kernel()
+    settings = _bcc_settings(asked, connection) if asked.tool == "bcc" else None
+    return PeerRun(connection, asked, PEER_CARD, settings)
 
 
 def _bcc_settings(asked: Script, connection: Connection) -> dict[str, Any]:

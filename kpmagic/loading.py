@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,17 +14,21 @@ from .life import Life
 from .model import Artifact
 from .modules.kernel_log import records
 from .modules.run import ModuleLife, ModuleRun
+from .peers import saving as peers
+from .peers.life import PeerLife
+from .peers.run import PeerRun
 from .rows.recording import Rows
 from .run import Run
 from .saved import recorded
-from .saved.past import ModulePast, Past
+from .saved.past import ModulePast, Past, PeerPast
 from .view.card import CARD
 from .view.module_card import MODULE_CARD
+from .view.peer_card import PEER_CARD
 
 HINT = "run its cell again; or kpmagic.connect('replay:PATH') is a target that plays it back"
 
 
-def load(path: str | Path) -> Run | ModuleRun:
+def load(path: str | Path) -> Run | ModuleRun | PeerRun:
     """Return the finished Run that was saved to ``path``. Raises RecordingError.
 
     Opening a recording runs nothing of what it holds.
@@ -33,6 +37,8 @@ def load(path: str | Path) -> Run | ModuleRun:
     try:
         if isinstance(past, ModulePast):
             return module_run_of(past, rows, str(path))
+        if isinstance(past, PeerPast):
+            return peer_run_of(past, rows, str(path))
         return run_of(past, rows, str(path))
     except (ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
         raise RecordingError(f"cannot read {str(path)!r}: it is damaged: {error}") from None
@@ -61,6 +67,21 @@ def module_run_of(past: ModulePast, log: Rows, where: str) -> ModuleRun:
     return run
 
 
+def peer_run_of(past: PeerPast, rows: Rows, where: str) -> PeerRun:
+    """Return a recorded run of another tracer. Raises ValueError, RecordingError."""
+    script = past.script
+    if script.tool not in peers.OUTPUTS:
+        raise ValueError(f"a run of {script.tool!r}")
+    printed = peers.OUTPUTS[script.tool](script.text)
+    peers.restore(printed, past.maps)
+    life = PeerLife.past(printed, rows, past.outcome, past.said)
+    connection = Ended(past.target, where, release=past.release)
+    run = PeerRun(connection, script, PEER_CARD, life=life)
+    run.info |= {"started": past.started, "start_seconds": past.start_seconds}
+    assert run.aggregates is not None  # damage is found now
+    return run
+
+
 @dataclass(frozen=True)
 class Ended:
     """What is left of the connection of a run that was loaded from ``where``."""
@@ -71,6 +92,7 @@ class Ended:
     cwd: str | None = None
     alive: bool = False
     remark: str = ""
+    release: str = ""
 
     def new_number(self) -> NoReturn:
         """Refuse: nothing starts again."""
@@ -93,6 +115,10 @@ class Ended:
         """Nobody hears it."""
 
     def read(self, path: str, size: int | None = None) -> NoReturn:
+        """Refuse: there is nobody to ask."""
+        self._refuse()
+
+    def run(self, command: str, on_output: Callable[[str, str], None] | None = None) -> NoReturn:
         """Refuse: there is nobody to ask."""
         self._refuse()
 

@@ -25,10 +25,10 @@ from .errors import CellError
 from .view.front_end import has_displays, is_headless
 
 if TYPE_CHECKING:
+    from .cell.script import Script
     from .model import Kind, Options, Probe
     from .modules.run import ModuleRun
     from .peers.run import PeerRun
-    from .peers.script import Script
     from .run import Run
     from .view.complete import Known
     from .view.live import Panel
@@ -80,14 +80,14 @@ class KpmagicMagics(Magics):
     @no_var_expand
     @cell_magic
     def bpftrace(self, line: str, cell: str) -> PeerRun:
-        from .peers.script import parse_script
+        from .cell.script import parse_script
 
         return self._script(parse_script("bpftrace", line, cell, cell=self._cell()))
 
     @no_var_expand
     @cell_magic
     def bcc(self, line: str, cell: str) -> PeerRun:
-        from .peers.script import parse_script
+        from .cell.script import parse_script
 
         names = self.shell.user_ns
         return self._script(parse_script("bcc", line, cell, cell=self._cell(), names=names))

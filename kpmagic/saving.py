@@ -61,6 +61,13 @@ class Savable(Protocol):
         """None while it has not begun."""
 
 
+class Ending(Protocol):
+    """A life whose frames have all come."""
+
+    remarks: list[str]
+    ended: threading.Event
+
+
 AnyRun = TypeVar("AnyRun", bound=Savable)
 Write = Callable[[AnyRun, Path], None]
 
@@ -169,6 +176,29 @@ def finish(run: Result, rows: Spool, life: Life) -> None:
         finally:
             life.ended.set()
 
+    _aside(work)
+
+
+def finish_by(put: Write[AnyRun], run: AnyRun, life: Ending) -> None:
+    """Record any kind of run that has ended, if all are recorded; then it is over."""
+    folder = answers.folder()
+    if folder is None:
+        life.ended.set()
+        return
+
+    def work() -> None:
+        try:
+            put(run, folder)
+        except RecordingError as error:
+            life.remarks.append(f"it was not recorded: {error}")
+        finally:
+            life.ended.set()
+
+    _aside(work)
+
+
+def _aside(work: Callable[[], None]) -> None:
+    """Do it in a thread of its own: the one that reads frames must not wait for a disk."""
     try:
         threading.Thread(target=work, name="kpmagic recording").start()
     except RuntimeError:  # the interpreter is ending, and nobody waits for this thread any more

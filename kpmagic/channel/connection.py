@@ -18,6 +18,7 @@ from .exchange import Exchange
 from .heartbeat import Heartbeat
 
 if TYPE_CHECKING:
+    from ..cell.script import Script
     from ..kernel.facts import KernelFacts
     from ..model import Artifact, Module, Plan, Probe
     from ..saved.past import ModulePast
@@ -119,6 +120,15 @@ class Connection(Exchange):
         """
         find = getattr(self.target, "prepared_module", None)
         found: tuple[ModulePast, Artifact] | None = None if find is None else find(asked)
+        return found
+
+    def prepared_script(self, asked: Script) -> Artifact | None:
+        """Return what there is of a script on a target where nothing is traced, None elsewhere.
+
+        Raises TargetError where there is nothing.
+        """
+        find = getattr(self.target, "prepared_script", None)
+        found: Artifact | None = None if find is None else find(asked)
         return found
 
     def prepared(self, asked: Probe) -> tuple[Plan, Artifact] | None:

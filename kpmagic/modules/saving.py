@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import answers
-from ..errors import RecordingError
 from ..outcome import Outcome
 from ..saved.parquet import replacing, write
 from ..saved.past import ModulePast, to_metadata
-from ..saving import record_by, save_by
+from ..saving import finish_by, record_by, save_by
 
 if TYPE_CHECKING:
     from .run import ModuleLife, ModuleRun
@@ -50,23 +47,7 @@ def record(run: ModuleRun, folder: Path) -> None:
 
 def finish(run: ModuleRun, life: ModuleLife) -> None:
     """Record a run that has ended, if all are recorded; then it is over."""
-    folder = answers.folder()
-    if folder is None:
-        life.ended.set()
-        return
-
-    def work() -> None:
-        try:
-            record(run, folder)
-        except RecordingError as error:
-            life.remarks.append(f"it was not recorded: {error}")
-        finally:
-            life.ended.set()
-
-    try:
-        threading.Thread(target=work, name="kpmagic recording").start()
-    except RuntimeError:  # the interpreter is ending, and nobody waits for this thread any more
-        work()
+    finish_by(record, run, life)
 
 
 def _write(run: ModuleRun, file: Path) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..rows.frames import Table, to_engine
+from ..rows.frames import Table
+from ..rows.recording import Rows
 from .columns_of import column
 
 if TYPE_CHECKING:
@@ -19,24 +20,20 @@ Row = tuple[int, str, dict[str, Any]]
 INT64 = np.iinfo(np.int64)
 
 
-class BccOutput:
+class BccOutput(Rows):
     """Fed by the reader thread with bytes cut anywhere, read by anybody."""
 
     def __init__(self, script: str = "") -> None:
+        super().__init__(())
         self.lost = 0
         self._piece = b""
         self._rows: list[Row] = []
         self._tables: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
 
-    @property
-    def rows(self) -> int:
-        """How many events there are."""
-        return len(self._rows)
-
-    def feed(self, data: bytes) -> None:
+    def feed(self, payload: bytes) -> None:
         """Take some of the output."""
-        *lines, self._piece = (self._piece + data).split(b"\n")
+        *lines, self._piece = (self._piece + payload).split(b"\n")
         with self._lock:
             for line in filter(None, lines):
                 self._message(json.loads(line))
@@ -48,6 +45,7 @@ class BccOutput:
     def _message(self, message: dict[str, Any]) -> None:
         if message["type"] == "row":
             self._rows.append((int(message["time"]), str(message["event"]), message["data"]))
+            self.rows = len(self._rows)
         elif message["type"] == "lost_events":
             self.lost += int(message["data"]["events"])
         else:
@@ -59,7 +57,22 @@ class BccOutput:
             found = dict(self._tables)
         return {name: table(message) for name, message in found.items()}
 
-    def df(self, engine: str = "pandas", limit: int | None = None) -> Any:
+    def state(self) -> dict[str, Any]:
+        """Return what it has beside its rows, as JSON can hold it."""
+        with self._lock:
+            return {"lost": self.lost, "tables": dict(self._tables)}
+
+    def restore(self, state: Any) -> None:
+        """Take what `state` gave. Raises ValueError."""
+        if not (isinstance(state, dict) and isinstance(state.get("lost"), int)
+                and isinstance(state.get("tables"), dict)
+                and all(isinstance(each, dict) and all(isinstance(each.get(part), list)
+                                                       for part in ("keys", "columns", "rows"))
+                        for each in state["tables"].values())):  # fmt: skip
+            raise ValueError("its tables are none of BCC's")
+        self.lost, self._tables = state["lost"], state["tables"]
+
+    def table(self, limit: int | None = None) -> Table:
         """Return time, event (where it came from) and its columns, of the first ``limit`` rows."""
         with self._lock:
             rows = self._rows[:limit]
@@ -74,7 +87,7 @@ class BccOutput:
             found.add(name, values, is_text=not isinstance(values, np.ndarray))
             if missing is not None:
                 found.missing[name] = missing
-        return to_engine(found, engine)
+        return found
 
 
 def table(message: dict[str, Any]) -> pd.DataFrame:

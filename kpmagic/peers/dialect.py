@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..cell.script import Script, blanked
 from ..cell.syntax import parse_spec
 from ..errors import CellError
-from .script import Script, blanked
 
 TABLE = re.compile(r"\bBPF_(?P<macro>[A-Z0-9_]+)\s*\((?P<rest>[^;{}]*)\)\s*;")
 KINDS = {"PERF_OUTPUT": "perf", "RINGBUF_OUTPUT": "ring", "STACK_TRACE": "stack"}

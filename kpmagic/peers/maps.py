@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .script import blanked
+from ..cell.script import blanked
 
 MAP = re.compile(r"@\w*")
 CALL = re.compile(r"\s*=\s*(count|sum|avg|min|max|stats|hist|lhist)\s*\(")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ..rows.frames import Table, to_engine
+from ..rows.frames import Table
+from ..rows.recording import Rows
 from .maps import Map, maps_of
 from .tables import table
 
@@ -23,7 +24,7 @@ SILENT = ("attached_probes",)
 LINES = ("printf", "time")  # text that comes in pieces, a line may take several
 
 
-class Output:
+class Output(Rows):
     """Fed by the reader thread with bytes cut anywhere, read by anybody.
 
     A row is a line that the script printed, with the time at which it came here: bpftrace itself
@@ -31,6 +32,7 @@ class Output:
     """
 
     def __init__(self, script: str = "") -> None:
+        super().__init__(())
         self.lost = 0
         self._known = maps_of(script)
         self._piece = b""
@@ -41,14 +43,9 @@ class Output:
         self._maps: dict[str, tuple[str, Any]] = {}
         self._lock = threading.Lock()
 
-    @property
-    def rows(self) -> int:
-        """How many lines there are."""
-        return len(self._texts)
-
-    def feed(self, data: bytes) -> None:
+    def feed(self, payload: bytes) -> None:
         """Take some of the output."""
-        *lines, self._piece = (self._piece + data).split(b"\n")
+        *lines, self._piece = (self._piece + payload).split(b"\n")
         with self._lock:
             for line in lines:
                 self._line(line.decode("utf-8", "replace"))
@@ -86,6 +83,7 @@ class Output:
         self._times.append(time.time_ns())
         self._types.append(kind)
         self._texts.append(text)
+        self.rows = len(self._texts)
 
     def aggregates(self) -> dict[str, pd.DataFrame]:
         """Return the maps by name, each as it was printed last."""
@@ -94,7 +92,23 @@ class Output:
         return {name: table(kind, value, self._known.get(name, Map()))
                 for name, (kind, value) in found.items()}  # fmt: skip
 
-    def df(self, engine: str = "pandas", limit: int | None = None) -> Any:
+    def state(self) -> dict[str, Any]:
+        """Return what it has beside its rows, as JSON can hold it."""
+        with self._lock:
+            return {"lost": self.lost, "maps": {name: list(pair)
+                                                for name, pair in self._maps.items()}}  # fmt: skip
+
+    def restore(self, state: Any) -> None:
+        """Take what `state` gave. Raises ValueError."""
+        if not (isinstance(state, dict) and isinstance(state.get("lost"), int)
+                and isinstance(state.get("maps"), dict)
+                and all(isinstance(pair, list) and len(pair) == 2 and pair[0] in MAPS
+                        for pair in state["maps"].values())):  # fmt: skip
+            raise ValueError("its maps are none of bpftrace's")
+        self.lost = state["lost"]
+        self._maps = {str(name): (kind, value) for name, (kind, value) in state["maps"].items()}
+
+    def table(self, limit: int | None = None) -> Table:
         """Return time, type and text of the (first ``limit``) rows."""
         with self._lock:
             count = len(self._texts) if limit is None else min(limit, len(self._texts))
@@ -104,7 +118,7 @@ class Output:
         found.add("type", pa.array(types, pa.string()).dictionary_encode())
         texts = [each.encode("utf-8", "replace").decode() for each in texts]
         found.add("text", pa.array(texts, pa.string()), is_text=True)
-        return to_engine(found, engine)
+        return found
 
 
 def _count(data: Any) -> int:

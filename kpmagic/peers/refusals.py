@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ..cell.script import Script
 from ..channel.refusals import ToolRefusal
 from ..errors import AttachError, BuildError, KpmagicError
 from ..tracers import is_old, of_bcc, too_old
-from .script import Script
 
 # stdin:1:34-37: ERROR: Unknown identifier: 'foo'; lines of several places are 1-3
 BPFTRACE = re.compile(

@@ -4,101 +4,64 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..agent import wire
-from ..channel.connection import Connection
+from ..cell.script import Script
 from ..channel.refusals import MissingRefusal, ToolRefusal
 from ..control import Controlled
-from ..errors import CellError, KpmagicError, TargetError, TargetLost
-from ..life import Lived, Workload
+from ..errors import KpmagicError, TargetError, TargetLost
+from ..life import Lived
 from ..model import Artifact, Source
+from ..outcome import Outcome
+from ..rows.batches import Batches
+from ..rows.recording import Rows
+from ..run import Link
 from ..shown import Shown, View
 from ..stats import Stats
 from ..tracers import missing
-from .bcc_output import BccOutput
-from .output import Output
+from . import saving
+from .life import PeerLife
 from .refusals import explain, in_the_cell
-from .script import Script
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AnyOutput = Output | BccOutput
-OUTPUTS: dict[str, Callable[[str], AnyOutput]] = {"bpftrace": Output, "bcc": BccOutput}
 START_PATIENCE = 180.0  # s: a script of many probes on an emulated machine
 
 
-class PeerLife:
-    """What has arrived of one run of a tracer."""
-
-    def __init__(self, number: int, output: AnyOutput, command: str | None) -> None:
-        self.number = number
-        self.output = output
-        self.workload = None if command is None else Workload(command)
-        self.reason = ""
-        self.error = ""
-        self.said = ""
-        self.remarks: list[str] = []
-        self.ended = threading.Event()
-
-    def on_frame(self, frame: wire.Frame) -> None:
-        """Take a frame, in the reader's thread."""
-        if frame.type == wire.DATA:
-            self.output.feed(frame.payload)
-        elif frame.type == wire.LOG:
-            message = wire.unpack_json(frame.payload)
-            self._on_log(str(message["stream"]), str(message["text"]))
-        elif frame.type == wire.END:
-            message, _ = wire.unpack(frame.payload)
-            self.output.end()
-            self.error = str(message.get("error") or "")
-            if self.workload is not None and message.get("workload"):
-                self.workload.exit_code = message["workload"].get("exit_code")
-            self.reason = str(message["reason"])
-            self.ended.set()
-
-    def _on_log(self, stream: str, text: str) -> None:
-        if stream == "tool":
-            self.said += text
-        elif stream == "agent":
-            self.remarks.append(text)
-        elif self.workload is not None:
-            setattr(self.workload, stream, getattr(self.workload, stream) + text)
+class PeerLink(Link, Protocol):
+    """What a tracer's run needs of a connection.Connection, or of what is left of one."""
 
     @property
-    def failed(self) -> bool:
-        """Whether it went otherwise than it should."""
-        return bool(self.error)
+    def release(self) -> str:
+        """The kernel's release."""
 
-    def on_lost(self) -> None:
-        """No further frame will come."""
-        if not self.ended.is_set():
-            self.output.end()
-            self.reason = "target-lost"
-            self.ended.set()
+    def run(self, command: str, on_output: Callable[[str, str], None] | None = None) -> int:
+        """Run a command there; return its exit code. Raises TargetError."""
 
 
 class PeerRun(Shown, Lived, Controlled):
     """A script's run by another tracer, live or finished.
 
     `df` has a row for each line it printed, `aggregates` are its maps. As a context manager it
-    stops at the end of the block.
+    stops at the end of the block. ``life`` is that of a loaded one.
     """
 
-    connection: Connection
+    connection: PeerLink
     _life: PeerLife
 
     def __init__(
         self,
-        connection: Connection,
+        connection: PeerLink,
         script: Script,
         view: View | None = None,
         settings: Mapping[str, Any] | None = None,
+        artifact: Artifact | None = None,
+        life: PeerLife | None = None,
     ) -> None:
         self.connection = connection
         self._settings = settings
@@ -106,8 +69,7 @@ class PeerRun(Shown, Lived, Controlled):
         self.options = script.options
         self.name = script.name
         self.failure: KpmagicError | None = None
-        source = Source({"script": script.text}, "script", (), 0, (), ())
-        self.artifact = Artifact(source, script.text.encode(), script.tool, 0.0, "")
+        self.artifact = artifact or artifact_of(script)
         self.info: dict[str, Any] = {
             "kernel_release": connection.release,
             "backend": script.tool,
@@ -115,21 +77,25 @@ class PeerRun(Shown, Lived, Controlled):
             "options": dict(vars(script.options)),
         }
         self._view = view
-        self._life = self._new_life()
+        self._life = self._new_life() if life is None else life
 
     def df(self, engine: str = "pandas") -> Any:
         """Return the lines it printed: time (of their arrival), type, text."""
-        return self._life.output.df(engine)
+        return self._life.rows.df(engine)
 
     def head(self, count: int) -> pd.DataFrame:
         """Return the first ``count`` lines."""
-        frame: pd.DataFrame = self._life.output.df(limit=count)
-        return frame
+        return self._life.rows.head(count)
+
+    @property
+    def rows(self) -> Rows:
+        """Its lines."""
+        return self._life.rows
 
     @property
     def aggregates(self) -> dict[str, pd.DataFrame]:
         """Name → table of each map that was printed, as it was the last time."""
-        return self._life.output.aggregates()
+        return self._life.printed.aggregates()
 
     @property
     def stats(self) -> Stats:
@@ -137,8 +103,8 @@ class PeerRun(Shown, Lived, Controlled):
 
         It does not count the hits of its probes: ``hits`` are these two together.
         """
-        output = self._life.output
-        return Stats(hits=output.rows + output.lost, rows=output.rows, dropped=output.lost)
+        rows, lost = self._life.rows.rows, self._life.printed.lost
+        return Stats(hits=rows + lost, rows=rows, dropped=lost)
 
     @property
     def unit(self) -> str:
@@ -157,12 +123,29 @@ class PeerRun(Shown, Lived, Controlled):
 
     def lost(self) -> TargetLost:
         """Return the error that says how its target went."""
-        return self.connection.lost()
+        words = self._life.last_words
+        return TargetLost(words) if words else self.connection.lost()
+
+    @property
+    def replayed(self) -> bool:
+        """Whether it plays back what was recorded before."""
+        return "no_kernel" in self.connection.hello
+
+    def outcome(self) -> Outcome:
+        """Return how it went, as a value."""
+        life = self._life
+        workload = None if life.workload is None else replace(life.workload)
+        words = self.lost().message if life.reason == "target-lost" else ""
+        return Outcome(life.reason, life.error or str(self.failure or ""),
+                       remarks=tuple(life.remarks), workload=workload,
+                       last_words=words)  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
-        """Refuse: only probes are recorded. Raises CellError."""
-        raise CellError(f"a run of {self.script.tool} cannot be saved",
-                        hint="df().to_parquet(PATH) keeps its rows")  # fmt: skip
+        """Write it to ``path``, a Parquet file that `kpmagic.load` reads; return the path.
+
+        Another recording there is replaced. Raises CellError while it runs, and RecordingError.
+        """
+        return saving.save(self, path)
 
     def start(self) -> PeerRun:
         """Run the script. One that has ended runs again, and its old rows are dropped.
@@ -206,14 +189,25 @@ class PeerRun(Shown, Lived, Controlled):
 
     def __repr__(self) -> str:
         if self._view is None:
-            return f"<kpmagic.PeerRun {self.name} {self.state} {self._life.output.rows} lines>"
+            return f"<kpmagic.PeerRun {self.name} {self.state} {self.rows.rows} lines>"
         return self._view.text(self)
 
     def _repr_html_(self) -> str | None:
         return None if self._view is None else self._view.html(self)
 
     def _new_life(self, number: int = 0) -> PeerLife:
-        life = PeerLife(number, OUTPUTS[self.script.tool](self.script.text), self.options.command)
+        printed = saving.OUTPUTS[self.script.tool](self.script.text)
+        arrive_as_arrow = self.connection.hello.get("rows") == "arrow"
+        rows = Batches.like(printed, more=True) if arrive_as_arrow else printed
+        life = PeerLife(number, printed, rows, self.options.command)
         if not number:
             life.ended.set()
+        elif not self.replayed:
+            life.ending = lambda: saving.finish(self, life)
         return life
+
+
+def artifact_of(script: Script) -> Artifact:
+    """Return a script as what is handed over."""
+    source = Source({"script": script.text}, "script", (), 0, (), ())
+    return Artifact(source, script.text.encode(), script.tool, 0.0, "")

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..cell.script import Script
 from ..kernel.pruned import packed
 from ..model import Site
 from .dialect import Wanted, tables_of, traces
-from .script import Script
 
 
 def of_script(

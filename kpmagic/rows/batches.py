@@ -84,23 +84,30 @@ def joined(arrows: list[Any]) -> Any:
 
 
 class Batches(Rows):
-    """Rows in memory, fed as Arrow batches with the columns of ``empty``, a table without rows."""
+    """Rows in memory, fed as Arrow batches with the columns of ``empty``, a table without rows.
 
-    def __init__(self, layouts: Iterable[Layout], empty: Any) -> None:
+    ``more``: behind those the batches may have others, which the first of them tells.
+    """
+
+    def __init__(self, layouts: Iterable[Layout], empty: Any, more: bool = False) -> None:
         super().__init__(layouts)
         self._arrows = [empty]
+        self._more = more
         self._lock = threading.Lock()
 
     @classmethod
-    def like(cls, rows: Rows) -> Batches:
+    def like(cls, rows: Rows, more: bool = False) -> Batches:
         """Return an empty one with the columns of ``rows``."""
-        return cls(rows.layouts, to_arrow(rows.table(0)))
+        return cls(rows.layouts, to_arrow(rows.table(0)), more)
 
     def feed(self, payload: bytes) -> None:
         """Take one batch. Raises RecordingError."""
         arrow = unpack(payload)
         with self._lock:
-            if arrow.schema != self._arrows[0].schema:
+            known = self._arrows[0].schema
+            if self._more and list(arrow.schema)[: len(known)] == list(known):
+                self._arrows[0], self._more = arrow.slice(0, 0), False
+            elif arrow.schema != known:
                 raise RecordingError("its parts do not have the same columns")
             self._arrows.append(arrow)
             self.rows += arrow.num_rows

@@ -12,14 +12,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from ..cell.script import Script
 from ..errors import RecordingError
 from ..model import Module, Plan, Source
 from ..outcome import Outcome
 from .plain import from_plain, to_plain
 
-FORMATS = {"probe": 1, "module": 2}  # what each kind of run is written as
+FORMATS = {"probe": 1, "module": 2, "script": 3}  # what each kind of run is written as
 MOST_CPUS = 8192  # arch/x86/Kconfig: NR_CPUS_RANGE_END
 KEY_KIND = "kpmagic.kind"
 KEY_FORMAT, KEY_RUN, KEY_MAPS, KEY_DIGEST = (
@@ -82,12 +83,35 @@ class ModulePast:
     maps: bytes = b""
 
 
-AnyPast = Past | ModulePast
+@dataclass(frozen=True)
+class PeerPast:
+    """A script's run by another tracer that is over, without its lines.
+
+    ``said`` is what the tool wrote on its error output; ``maps`` are its maps and losses, as JSON.
+    """
+
+    script: Script
+    source: Source
+    target: str
+    release: str = ""
+    kpmagic: str = ""
+    started: float = 0.0
+    start_seconds: float = 0.0
+    said: str = ""
+    outcome: Outcome = field(default_factory=Outcome)
+    maps: bytes = b""
+
+
+AnyPast = Past | ModulePast | PeerPast
+KINDS: dict[type[AnyPast], str] = {Past: "probe", ModulePast: "module", PeerPast: "script"}
+
+
+AnyOther = TypeVar("AnyOther", Past, ModulePast, PeerPast)
 
 
 def to_metadata(past: AnyPast) -> dict[str, str]:
     """Return ``past`` as names and texts."""
-    kind = "module" if isinstance(past, ModulePast) else "probe"
+    kind = KINDS[type(past)]
     plain = to_plain(past)
     del plain["maps"]
     run = json.dumps(plain, separators=(",", ":"), ensure_ascii=True)
@@ -112,12 +136,16 @@ def from_metadata(metadata: Mapping[str, str]) -> AnyPast:
     if not isinstance(plain, dict):
         raise RecordingError("it is damaged: its description is not an object")
     plain.pop("maps", None)
-    if metadata.get(KEY_KIND) == "module":
-        return _checked_module(from_plain(ModulePast, plain, "its description"))
+    kind = metadata.get(KEY_KIND)
+    if kind == "module":
+        return _with_source(from_plain(ModulePast, plain, "its description"))
+    if kind == "script":
+        script = _with_source(from_plain(PeerPast, plain, "its description"))
+        return replace(script, maps=blob)
     return _checked(replace(from_plain(Past, plain, "its description"), maps=blob))
 
 
-def _checked_module(past: ModulePast) -> ModulePast:
+def _with_source(past: AnyOther) -> AnyOther:
     if past.source.main not in past.source.files:
         raise RecordingError("it is damaged: its source is not there")
     return past
@@ -125,10 +153,9 @@ def _checked_module(past: ModulePast) -> ModulePast:
 
 def _checked(past: Past) -> Past:
     """Return ``past`` if everybody else may rely on it. Raises RecordingError."""
+    _with_source(past)
     if not past.plan.sites or not past.plan.probe.specs or not past.source.programs:
         raise RecordingError("it is damaged: it says of no place where it was made")
-    if past.source.main not in past.source.files:
-        raise RecordingError("it is damaged: its source is not there")
     if not 0 < past.plan.cpus <= MOST_CPUS:
         raise RecordingError(f"it is damaged: {past.plan.cpus} processors")
     from_plain(dict[str, str], past.info.get("addresses", {}), "addresses")

@@ -18,7 +18,7 @@ from .journal import MAGIC as JOURNAL
 from .journal import read as frames_of
 from .parquet import MAGIC as PARQUET
 from .parquet import Stored
-from .past import AnyPast, ModulePast, Past, from_metadata, is_ours
+from .past import AnyPast, Past, from_metadata, is_ours
 
 HINT = "a recording is what run.save(path) or --save FILE writes"
 REMARK = ("the recording breaks off here: what wrote it died, or had no more room; "
@@ -105,8 +105,8 @@ def _description(payload: bytes) -> Past:
     if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
         raise RecordingError("it is damaged: its description is not text")
     past = from_metadata(metadata)
-    if isinstance(past, ModulePast):
-        raise RecordingError("it is damaged: a module's run is not written while it goes on")
+    if not isinstance(past, Past):
+        raise RecordingError("it is damaged: only a probe's run is written while it goes on")
     return past
 
 

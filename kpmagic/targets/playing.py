@@ -17,7 +17,7 @@ from kpmagic.rows.arrow import NANOSECONDS
 from kpmagic.rows.batches import pack
 from kpmagic.rows.columns import Array
 from kpmagic.rows.recording import Rows
-from kpmagic.saved.past import AnyPast
+from kpmagic.saved.past import AnyPast, PeerPast
 
 LONGEST = 3600.0  # s without a row that anybody waits for
 TICK = 0.05  # rows of this many seconds, as they are shown, go together
@@ -65,6 +65,8 @@ class Player:
         texts = [("agent", text) for text in outcome.remarks]
         if outcome.workload is not None:
             texts += [("stdout", outcome.workload.stdout), ("stderr", outcome.workload.stderr)]
+        if isinstance(self.past, PeerPast):
+            texts.append(("tool", self.past.said))
         for stream, text in texts:
             if text:
                 self._say(wire.LOG, wire.pack_json({"stream": stream, "text": text}))

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from kpmagic.agent import wire
-from kpmagic.answers import FILE, Answer, error_of, of_line, of_module, of_probe, read
+from kpmagic.answers import FILE, Answer, error_of, of_line, of_module, of_probe, of_script, read
+from kpmagic.cell.script import Script
 from kpmagic.errors import RecordingError, TargetError
 from kpmagic.model import Artifact, LeftOut, Module, Plan, Probe
 from kpmagic.saved import recorded
-from kpmagic.saved.past import AnyPast, ModulePast, Past
+from kpmagic.saved.past import AnyPast, ModulePast, Past, PeerPast
 from kpmagic.targets.playing import Player
 
+Asked = Probe | Module | Script
 FOLDER = "recordings"
 NAMED = 12
 REAL = "%kp target sandbox runs it on a real kernel"
@@ -92,7 +94,12 @@ class Replay:
         artifact = Artifact(past.source, str(file).encode(), past.compiler, 0.0, past.digest)
         return replace(past, module=module), artifact
 
-    def _file(self, cell: str, asked: Probe | Module) -> Path:
+    def prepared_script(self, asked: Script) -> Artifact:
+        """Return the recording of another tracer's cell. Raises TargetError."""
+        file = self._file(of_script(asked), asked)
+        return Artifact(self.pasts[file].source, str(file).encode(), asked.tool, 0.0, "")
+
+    def _file(self, cell: str, asked: Asked) -> Path:
         """Return the recording whose turn it is. Raises TargetError."""
         dry = asked.options.dry_run
         files = self._by_cell.get(cell) or (self._dry.get(cell) if dry else None)
@@ -117,12 +124,11 @@ class Replay:
                               hint=f"{NO_KERNEL}\n{REAL}")  # fmt: skip
         return found
 
-    def _unknown(self, asked: Probe | Module) -> TargetError:
+    def _unknown(self, asked: Asked) -> TargetError:
         known = [_shown(past) for past in self.pasts.values()]
         near = [each for past, each in zip(self.pasts.values(), known, strict=True)
-                if _named(past.module if isinstance(past, ModulePast) else past.plan.probe)
-                & _named(asked)]  # fmt: skip
-        kind = asked.kind if isinstance(asked, Probe) else "kmodule"
+                if _named(_asked_of(past)) & _named(asked)]
+        kind = _kind(asked)
         shown = list(dict.fromkeys(near + known))
         more = f", and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
         hint = "a cell is found by its places, body, command and filters, all as they were recorded"
@@ -151,22 +157,38 @@ class Replay:
 
 def _cell_of(past: AnyPast) -> tuple[str, bool]:
     """Return which cell a recording is of, and whether it was a dry run."""
+    asked = _asked_of(past)
+    if isinstance(asked, Module):
+        return of_module(asked), asked.options.dry_run
+    if isinstance(asked, Probe):
+        return of_probe(asked), asked.options.dry_run
+    return of_script(asked), asked.options.dry_run
+
+
+def _asked_of(past: AnyPast) -> Asked:
+    """Return the cell that a recording is of."""
     if isinstance(past, ModulePast):
-        return of_module(past.module), past.module.options.dry_run
-    return of_probe(past.plan.probe), past.plan.probe.options.dry_run
+        return past.module
+    return past.plan.probe if isinstance(past, Past) else past.script
 
 
-def _named(asked: Probe | Module) -> KeysView[str]:
+def _kind(asked: Asked) -> str:
+    if isinstance(asked, Module):
+        return "kmodule"
+    return asked.kind if isinstance(asked, Probe) else asked.tool
+
+
+def _named(asked: Asked) -> KeysView[str]:
     """Return what a cell names, in order."""
-    return dict.fromkeys([asked.name] if isinstance(asked, Module)
-                         else [spec.text for spec in asked.specs]).keys()  # fmt: skip
+    return dict.fromkeys([spec.text for spec in asked.specs] if isinstance(asked, Probe)
+                         else [asked.name]).keys()  # fmt: skip
 
 
 def _shown(past: AnyPast) -> str:
     """Return a recorded cell in few words."""
-    if isinstance(past, ModulePast):
-        return f"kmodule {past.module.name}"
-    probe = past.plan.probe
+    probe = _asked_of(past)
+    if not isinstance(probe, Probe):
+        return f"{_kind(probe)} {probe.name}"
     parts = [probe.kind, *(spec.text for spec in probe.specs)]
     if probe.body is not None:
         body = " ".join(probe.body.split())
@@ -206,11 +228,12 @@ class Agent:
             "ping": lambda frame, asked, blob: self._reply(frame, asked, {}),
             "start": self._start,
             "insmod": self._start,
+            "peer": self._start,
             "stop": self._stop,
             "aggregates": self._aggregates,
         }
         plan = next((p.plan for p in replay.pasts.values() if isinstance(p, Past)), None)
-        release = next((p.release for p in replay.pasts.values() if isinstance(p, ModulePast)), "")
+        release = next((p.release for p in replay.pasts.values() if not isinstance(p, Past)), "")
         self.say(wire.HELLO, 0, wire.pack_json({
             "protocol": wire.PROTOCOL, "release": plan.release if plan else release,
             "rows": "arrow", "cpus": plan.cpus if plan else 1, "machine": "",
@@ -258,7 +281,8 @@ class Agent:
             past, rows, self._replay.speed, lambda type_, payload: self.say(
                 type_, frame.run, payload))  # fmt: skip
         # with all that the agent answered then; the run has it under its users' name
-        answer = dict(past.info) | {"ways": past.info.get("attached_by", [])}
+        answer = {} if isinstance(past, PeerPast) else \
+            dict(past.info) | {"ways": past.info.get("attached_by", [])}  # fmt: skip
         if isinstance(past, ModulePast):
             answer |= {"lines": dict(past.lines), "load_ns": 0}
         self._reply(frame, asked, answer)

@@ -12,6 +12,7 @@ import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -169,7 +170,7 @@ def test_lesson_5_times_what_follows_within_a_second(cell: InteractiveShell) -> 
     assert len(run.aggregates["last"]) == 1
 
 
-def test_lesson_7_has_its_events_as_rows(cell: InteractiveShell) -> None:
+def test_lesson_7_has_its_events_as_rows(cell: InteractiveShell, tmp_path: Path) -> None:
     run = run_cell(cell, f"__x64_sys_sync --while '{SYNCS}'", PERF)
     frame = run.df()
     assert list(frame.columns) == ["time", "event", "cpu", "pid", "ts", "comm"]
@@ -177,6 +178,9 @@ def test_lesson_7_has_its_events_as_rows(cell: InteractiveShell) -> None:
     assert frame.ts.is_monotonic_increasing
     assert frame.event.astype(str).eq("events").all()
     assert "7 events; 0 events lost" in str(run)
+    loaded = kpmagic.load(run.save(tmp_path / "run.parquet"))
+    assert loaded.df().equals(frame)
+    assert str(loaded) == str(run)
 
 
 def test_lesson_11_has_its_histogram_as_a_table(cell: InteractiveShell) -> None:
@@ -190,11 +194,13 @@ def test_lesson_11_has_its_histogram_as_a_table(cell: InteractiveShell) -> None:
     assert run.plot().data
 
 
-def test_lesson_16_counts_by_a_struct(cell: InteractiveShell) -> None:
+def test_lesson_16_counts_by_a_struct(cell: InteractiveShell, tmp_path: Path) -> None:
     run = run_cell(cell, "finish_task_switch* --while 'sleep 0.2'", SWITCH)
     table = run.aggregates["stats"]
     assert list(table.columns) == ["prev_pid", "curr_pid", "value"]
     assert table.value.sum() > 2
+    loaded = kpmagic.load(run.save(tmp_path / "run.parquet"))
+    assert loaded.aggregates["stats"].equals(table)
 
 
 def test_errors_and_warnings_stand_at_the_cells_lines(cell: InteractiveShell) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -39,7 +40,9 @@ def tracers(sandbox: Connection) -> str:
     return "".join(said)
 
 
-def test_counts_are_exact_and_the_command_is_the_runs(cell: InteractiveShell) -> None:
+def test_counts_are_exact_and_the_command_is_the_runs(
+    cell: InteractiveShell, tmp_path: Path
+) -> None:
     cell.run_cell(f"%%bpftrace --while '{READS}' -o run\n{SIZES}").raise_error()
     run = cell.user_ns["run"]
     assert run.aggregates["@n"].to_dict("list") == {"count": [10007]}
@@ -49,6 +52,13 @@ def test_counts_are_exact_and_the_command_is_the_runs(cell: InteractiveShell) ->
     assert "10007+0 records" in run.workload.stderr
     assert stage(run, "source").strip() == SIZES
     assert run.plot("hist").data
+    path = run.save(tmp_path / "run.parquet")
+    assert str(kpmagic.load(path)) == str(run)
+    cell.run_cell(f"%kp target replay:{path}").raise_error()
+    cell.run_cell(f"%%bpftrace --while '{READS}' -o again\n{SIZES}").raise_error()
+    again = cell.user_ns["again"]
+    assert again.aggregates["@n"].to_dict("list") == {"count": [10007]}
+    assert "10007+0 records" in again.workload.stderr
 
 
 def test_printf_lines_are_rows(sandbox: Connection) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from kpmagic import build
+from kpmagic.cell.script import script_from_keywords
 from kpmagic.channel.connection import Connection
-from kpmagic.peers.script import script_from_keywords
 from kpmagic.peers.settings import of_script
 
 BCC = "int kprobe__vfs_read(void *ctx) { return 0; }"

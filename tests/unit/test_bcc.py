@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import kpmagic
+from kpmagic.cell.script import parse_script
 from kpmagic.channel.refusals import ToolRefusal
 from kpmagic.kernel.pruned import pruned
 from kpmagic.peers.bcc_output import BccOutput
 from kpmagic.peers.dialect import Wanted, functions_of, places_of, tables_of, traces
 from kpmagic.peers.refusals import explain
-from kpmagic.peers.script import parse_script
 
 SOURCE = """\
 // BPF_HASH(no);

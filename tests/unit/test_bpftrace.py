@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import kpmagic
+from kpmagic.cell.script import parse_script, script_from_keywords
 from kpmagic.channel.connection import Connection
 from kpmagic.channel.refusals import ToolRefusal
 from kpmagic.peers.maps import maps_of
 from kpmagic.peers.output import Output
 from kpmagic.peers.refusals import explain
 from kpmagic.peers.run import PeerRun
-from kpmagic.peers.script import parse_script, script_from_keywords
 from kpmagic.tracers import is_old
 
 

@@ -27,7 +27,7 @@ from kpmagic.rows.batches import pack, unpack
 from kpmagic.rows.frames import to_arrow, to_engine
 from kpmagic.rows.recording import Recording
 from kpmagic.run import Run
-from kpmagic.saved.past import KEY_DIGEST, KEY_FORMAT, KEY_MAPS, KEY_RUN, _digest
+from kpmagic.saved.past import FORMATS, KEY_DIGEST, KEY_FORMAT, KEY_MAPS, KEY_RUN, _digest
 from kpmagic.view.card import CARD
 
 
@@ -222,7 +222,7 @@ def rewritten(path: Path, **texts: str) -> Path:
 def test_a_newer_one_says_what_to_do(far: Any, tmp_path: Path) -> None:
     path = finished(far, 1).save(tmp_path / "run.parquet")
     with pytest.raises(RecordingError, match="newer kpmagic") as caught:
-        kpmagic.load(rewritten(path, **{KEY_FORMAT: "3"}))
+        kpmagic.load(rewritten(path, **{KEY_FORMAT: str(max(FORMATS.values()) + 1)}))
     assert "pip install --upgrade kpmagic" in caught.value.hint
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..cell.options import probe_name
-from ..cell.syntax import Line, options_from_keywords
 from ..errors import CellError, Place
 from ..model import Options
+from .options import probe_name
+from .syntax import Line, options_from_keywords
 
 HINTS = {
     "bpftrace": "this is written: %%bpftrace [options], and the script below it",
