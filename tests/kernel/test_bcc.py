@@ -7,14 +7,11 @@ kpmagic does: attach, read, show. A cell compiles in 5 to 20 s under emulation.
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
+from interrupting import interrupt_with_rows
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
@@ -239,19 +236,8 @@ def test_a_helper_that_is_killed_keeps_its_rows(sandbox: Connection) -> None:
 def test_an_interrupt_ends_it_and_keeps_what_it_had(
     cell: InteractiveShell, sandbox: Connection
 ) -> None:
-    def when_attached() -> None:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            run = cell.user_ns.get("late")
-            if run is not None and run.state == "running" and run.stats.rows:
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-            time.sleep(0.1)
-
-    thread = threading.Thread(target=when_attached)
-    thread.start()
-    cell.run_cell(f"%%bcc vfs_read --for 10m -o late\n{PERF}").raise_error()
-    thread.join()
+    with interrupt_with_rows(cell, "late"):
+        cell.run_cell(f"%%bcc vfs_read --for 10m -o late\n{PERF}").raise_error()
     assert cell.user_ns["late"].stopped_by == "interrupt"
     assert cell.user_ns["late"].stats.rows
     assert helpers(sandbox) == ""

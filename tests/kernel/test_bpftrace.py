@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from interrupting import interrupt_with_rows
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
@@ -85,11 +86,9 @@ def test_what_it_has_lost_is_counted(sandbox: Connection) -> None:
 
 
 def test_a_script_that_never_ends_stops_and_keeps_what_it_had(cell: InteractiveShell) -> None:
-    script = 'BEGIN { printf("here\\n"); } kprobe:vfs_read { @[comm] = count(); }'
-    interrupt = threading.Timer(12, os.kill, (os.getpid(), signal.SIGINT))
-    interrupt.start()
-    cell.run_cell(f"%%bpftrace --for 10m -o run\n{script}").raise_error()
-    interrupt.cancel()
+    script = 'interval:s:3 { printf("here\\n"); } kprobe:vfs_read { @[comm] = count(); }'
+    with interrupt_with_rows(cell, "run"):
+        cell.run_cell(f"%%bpftrace --for 10m -o run\n{script}").raise_error()
     run = cell.user_ns["run"]
     assert run.stopped_by == "interrupt"
     assert run.df().text.iloc[0] == "here"
