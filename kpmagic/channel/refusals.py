@@ -50,6 +50,11 @@ ATTACH: dict[int, tuple[str, str]] = {
     errno.EACCES: ("this kernel does not permit probes", "%kp doctor says why"),
 }
 PERMISSION_HINT = "%kp doctor says what is not allowed here and how to allow it"
+MEMORY_HINT = (
+    "each probe that runs has a ring buffer of its own there (8M unless --buffer says else): "
+    "%kp stop those you need no more, or --buffer 64K; a sandbox can have more memory: "
+    "%kp target sandbox --memory 1G"
+)
 
 
 class VerifierRefusal(VerifierError):
@@ -100,6 +105,8 @@ def to_error(error: Mapping[str, Any]) -> KpmagicError:
     if kind == "tool":
         return ToolRefusal(message, int(number or 0), str(error.get("log") or ""))
     hint = PERMISSION_HINT if kind == "permission" else ""
+    if number == errno.ENOMEM:
+        hint = MEMORY_HINT
     return KINDS.get(kind, TargetError)(message, hint=hint)
 
 

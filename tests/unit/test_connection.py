@@ -113,6 +113,12 @@ def test_an_unknown_kind_is_still_one_of_ours() -> None:
     assert isinstance(to_error({"kind": "load", "message": "?"}), BuildError)
 
 
+def test_no_memory_says_what_takes_it() -> None:
+    error = to_error({"kind": "load", "message": "no memory", "errno": errno.ENOMEM})
+    assert "ring buffer" in error.hint
+    assert "--buffer 64K" in error.hint
+
+
 def test_another_protocol_is_refused() -> None:
     end = FarEnd()
     end._bytes.get()
