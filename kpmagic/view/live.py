@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any
 
 from IPython import display as ipython
@@ -14,6 +15,7 @@ from ..run import Run
 from . import stop_button
 from .clean import clean, escape
 from .picture import Picture
+from .pulse import pulse
 
 AnyRun = Run | ModuleRun | PeerRun
 INTERVAL = 0.25  # s; at most four updates a second
@@ -68,8 +70,8 @@ class Panel:
         if run.options.dry_run or not self.updates:
             return
         if self._picture is None:
-            self._picture = Picture(run)
-        self._picture.show()
+            self._picture = Picture()
+        self._picture.show(run)
 
     def done(self) -> None:
         """Take progress away where nothing comes after it."""
@@ -88,7 +90,7 @@ class Panel:
                 run.wait()
         except KeyboardInterrupt:
             run.stop("interrupt")
-        self.card(run)
+        self._over(run)
 
     def follow(self, run: AnyRun) -> None:
         """Show the card and return; a thread keeps it up to date until the run has ended."""
@@ -100,7 +102,13 @@ class Panel:
         # updating a display that has an id reaches the cell it stands in, whatever runs meanwhile
         while not run.wait(self._pause()):
             self._refresh(run)
+        self._over(run)
+
+    def _over(self, run: AnyRun) -> None:
+        self._waits = False
         self.card(run)
+        if self.updates and not self.quiet:
+            pulse.add(Again(self, run))
 
     def _pause(self) -> float:
         # a picture has messages of its own
@@ -118,6 +126,22 @@ class Panel:
             self._handle = show(data, raw=True, display_id=self.updates or None)
         else:
             self._handle.update(data, raw=True)
+
+
+class Again:
+    """Has ``panel`` follow a run that has ended, if it is started again; keeps no run alive."""
+
+    def __init__(self, panel: Panel, run: AnyRun) -> None:
+        self._panel = panel
+        self._run = weakref.ref(run)
+
+    def beat(self) -> bool:
+        """Look whether it runs."""
+        run = self._run()
+        if run is not None and run.state == "running":
+            self._panel.follow(run)
+            return False
+        return run is not None
 
 
 def _state(run: AnyRun) -> tuple[object, ...]:

@@ -20,20 +20,19 @@ HEIGHT = 450  # px; what plotly takes when a figure does not say
 
 
 class Picture:
-    """The plot that suits ``run``, in one output; made in the cell's thread, then by anyone."""
+    """The plot that suits a run, in one output; made in the cell's thread, then by anyone."""
 
-    def __init__(self, run: Run, kind: str | None = None) -> None:
-        self.run = run
+    def __init__(self, kind: str | None = None) -> None:
         self.kind = kind
         self._handle: Any = None
         self._next = 0.0
 
-    def show(self) -> None:
+    def show(self, run: Run) -> None:
         """Show the plot as it is now, unless the last one is too young and others will come."""
         now = time.monotonic()
-        if now < self._next and self.run.state == "running":
+        if now < self._next and run.state == "running":
             return
-        data = bundle(self.run, self.kind)
+        data = bundle(run, self.kind)
         # a plot of millions of rows takes its time, of which cells get the larger part
         self._next = now + max(INTERVAL, SHARE * (time.monotonic() - now))
         if self._handle is None:

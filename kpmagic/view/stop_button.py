@@ -69,7 +69,7 @@ class StopButton:
             self._hint = False
         if self._button is not None:
             self._button.close()
-            self._button = None
+            self._button = self._run = None
 
     def _pressed(self, button: Any) -> None:
         # the front end waits for this to return, and stopping waits for the last rows
@@ -77,6 +77,7 @@ class StopButton:
         threading.Thread(target=self._stop, daemon=True).start()
 
     def _stop(self) -> None:
+        run = self._run  # it may be ending just now
         with contextlib.suppress(KpmagicError):  # a lost target has ended the run: the card says so
-            if self._run is not None:
-                self._run.stop()
+            if run is not None:
+                run.stop()
