@@ -137,7 +137,7 @@ def prepare(asked: Probe, connection: Connection) -> Run:
         return Run(connection, *prepared, CARD)
     _check_backend(asked)
     if asked.options.backend == "kmod":
-        _check_whose_kernel(asked.options, connection)
+        _check_takes_modules(asked.options, connection)
     known = connection.facts(session.progress)
     facts = facts_for(asked, known, connection.read, session.progress)
     plan = resolve(asked, facts)
@@ -163,14 +163,15 @@ def _check_backend(asked: Probe) -> None:
                         hint="--backend bpf and --backend kmod do")  # fmt: skip
 
 
-def _check_whose_kernel(chosen: Options, connection: Connection) -> None:
-    """Refuse a module where nobody has said that its faults may be this kernel's end."""
+def _check_takes_modules(chosen: Options, connection: Connection) -> None:
+    """Refuse a module that this kernel would not take, or that may be its end unasked."""
     if connection.name != SANDBOX and not chosen.yes_on_this_kernel:
         raise NotPermitted(
             f"a module would go into the kernel that {connection.name} runs on, and a mistake in "
             "it ends that machine",
             hint="%kp target sandbox, or spell it out: --yes-on-this-kernel",
         )
+    connection.check_modules()
 
 
 def _as_module(plan: Plan, facts: KernelFacts, connection: Connection) -> Artifact:
@@ -228,7 +229,7 @@ def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
         run.build_warnings = list(past.warnings)
         return run
     connection.require_kernel()
-    _check_whose_kernel(asked.options, connection)
+    _check_takes_modules(asked.options, connection)
     if asked.options.rename:
         facts = connection.facts(session.progress)
         asked = rename(asked, facts.symbols.__contains__)

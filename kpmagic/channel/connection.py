@@ -90,6 +90,13 @@ class Connection(Exchange):
         self.require_kernel()
         check(self.read, self.wait_for_hello(), self.target.kernel_btf() is not None)
 
+    def check_modules(self) -> None:
+        """Raise what keeps a new module out of this kernel: NotPermitted, TargetError."""
+        from ..kernel.fitness import check_modules
+
+        self.require_kernel()
+        check_modules(self.read, self.wait_for_hello())
+
     def facts(self, progress: Progress | None = None) -> KernelFacts:
         """Return what is true of this kernel, gathered once. Raises TargetError."""
         with self._facts_lock:

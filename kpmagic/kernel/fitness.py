@@ -14,6 +14,8 @@ from kpmagic.kernel.kept import Read
 
 MACHINE = "x86_64"
 LOCKDOWN = "/sys/kernel/security/lockdown"
+SIGNED_ONLY = "/sys/module/module/parameters/sig_enforce"
+MODULES_SHUT = "/proc/sys/kernel/modules_disabled"
 KPROBES = "/sys/bus/event_source/devices/kprobe/type"
 BTF = "/sys/kernel/btf/vmlinux"
 SANDBOX = "%kp target sandbox has a kernel that can"
@@ -32,8 +34,19 @@ def check(read: Read, hello: Mapping[str, Any], has_types: bool = False) -> None
 
     Raises NotPermitted, TargetError.
     """
-    seen = _Seen(read, hello, has_types)
-    for wrong, reason in REASONS:
+    _raise_first(REASONS, _Seen(read, hello, has_types), hello)
+
+
+def check_modules(read: Read, hello: Mapping[str, Any]) -> None:
+    """Raise what keeps everybody from loading a module that was built just now.
+
+    Raises NotPermitted, TargetError.
+    """
+    _raise_first(NO_MODULES, _Seen(read, hello), hello)
+
+
+def _raise_first(reasons: Reasons, seen: _Seen, hello: Mapping[str, Any]) -> None:
+    for wrong, reason in reasons:
         if wrong(seen):
             raise reason.error(reason.message.format_map(hello), hint=reason.hint)
 
@@ -41,7 +54,7 @@ def check(read: Read, hello: Mapping[str, Any], has_types: bool = False) -> None
 class _Seen:
     """What the target shows of itself."""
 
-    def __init__(self, read: Read, hello: Mapping[str, Any], has_types: bool) -> None:
+    def __init__(self, read: Read, hello: Mapping[str, Any], has_types: bool = False) -> None:
         self.machine = str(hello["machine"])
         self.libbpf = hello.get("libbpf")
         self.has_types = has_types
@@ -68,8 +81,10 @@ class _Seen:
         return any(line.split(" ")[2] == "debugfs" for line in mounts.splitlines())
 
 
+Reasons = tuple[tuple[Callable[[_Seen], bool], Reason], ...]
+
 # in the order in which they are told: what explains the others comes first
-REASONS: tuple[tuple[Callable[[_Seen], bool], Reason], ...] = (
+REASONS: Reasons = (
     (
         lambda seen: seen.machine != MACHINE,
         Reason(TargetError, "this machine is {machine}; kpmagic probes x86_64 only", SANDBOX),
@@ -112,3 +127,27 @@ REASONS: tuple[tuple[Callable[[_Seen], bool], Reason], ...] = (
         ),
     ),
 )
+
+BPF_CAN = f"--backend bpf may do there; {SANDBOX}"
+
+NO_MODULES: Reasons = (
+    (
+        lambda seen: seen.text("/proc/modules") is None,
+        Reason(TargetError, "this kernel ({release}) takes no modules: it was built without "
+               "CONFIG_MODULES", BPF_CAN),
+    ),
+    (
+        lambda seen: seen.locked_down != "none",
+        Reason(NotPermitted, "the kernel is locked down: it takes signed modules only", BPF_CAN),
+    ),
+    (
+        lambda seen: (seen.text(SIGNED_ONLY) or "").strip() == "Y",
+        Reason(NotPermitted, "this kernel takes signed modules only (module.sig_enforce)",
+               BPF_CAN),
+    ),
+    (
+        lambda seen: (seen.text(MODULES_SHUT) or "").strip() == "1",
+        Reason(NotPermitted, "this kernel takes no more modules until it is booted anew "
+               "(kernel.modules_disabled)", BPF_CAN),
+    ),
+)  # fmt: skip

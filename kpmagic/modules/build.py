@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..targets.base import Progress, Target
 
 LOCAL = "local"
+SYSTEM = Path("/lib/modules")
 MARK = 32  # bytes: a kept module's own SHA-256 comes first
 WARNING_FLAG = re.compile(r" \[-W[^\]]*\]$")
 
@@ -56,10 +57,19 @@ def headers_of(target: Target, release: str, progress: Progress) -> Path:
 
 def _own_headers(release: str) -> Path:
     """Return the build folder of the kernel that this machine runs on."""
-    folder = Path("/lib/modules", release, "build")
+    folder = SYSTEM / release / "build"
     if not (folder / "Makefile").exists():
         raise MissingDependency(f"the headers of {release} are not installed: no {folder}",
                                 hint=f"sudo apt-get install linux-headers-{release}")  # fmt: skip
+    from ..targets.kernel_headers import release_of
+
+    found = release_of(folder)
+    if found != release:
+        raise MissingDependency(
+            f"{folder} has the headers of kernel {found or 'nothing that was built'!r}, and "
+            f"{release!r} runs",
+            hint=f"sudo apt-get install --reinstall linux-headers-{release}",
+        )
     return folder.resolve()
 
 

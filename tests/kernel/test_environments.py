@@ -77,6 +77,30 @@ def test_the_weaker_lockdown_lets_probes_be(fetched_kernel: str) -> None:
         assert (run.stats.hits, len(run.df())) == (23, 23)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [("lockdown=integrity", "locked down"), ("module.sig_enforce=1", "signed modules only")],
+)
+def test_a_kernel_that_takes_signed_modules_only(
+    fetched_kernel: str, parameter: str, words: str
+) -> None:
+    """It is told before anything is built: what is here would not build."""
+    with booted(fetched_kernel, parameter) as connection:
+        connection.facts()
+        said = told(NotPermitted, words, lambda: kpmagic.module("m", "no C", target=connection))
+        assert "--backend bpf" in said
+        told(
+            NotPermitted,
+            words,
+            lambda: kpmagic.probe(
+                "vfs_read", "emit(nothing);", target=connection, backend="kmod", duration="1s"
+            ),
+        )
+        assert not [line for line in connection.read("/proc/modules").decode().splitlines()
+                    if line.startswith(("m ", "kpmagic_"))]  # fmt: skip
+        assert forks(connection).stats.hits == 23
+
+
 @pytest.fixture(scope="module")
 def spoiled(fetched_kernel: str) -> Iterator[Connection]:
     """A sandbox that may be changed for good."""

@@ -17,9 +17,14 @@ from kpmagic.modules.build import headers_of
 from kpmagic.targets.local import Local
 
 
+def open_kernel(end: FarEnd, run: int, message: dict[str, Any], _: bytes) -> None:
+    """Answer ``read`` as a kernel that takes modules."""
+    end.reply(run, message, {"size": 0}, b"")
+
+
 @pytest.fixture
 def far() -> Any:
-    end = FarEnd()
+    end = FarEnd({"read": open_kernel})
     with Connection(end) as connection:
         connection.wait_for_hello()
         yield end, connection
@@ -48,6 +53,21 @@ def test_spelled_out_it_is_built_for_the_kernel_that_runs(far: Any) -> None:
 def test_its_headers_are_those_of_the_system() -> None:
     with pytest.raises(MissingDependency, match="sudo apt-get install linux-headers-0-none"):
         headers_of(Local.__new__(Local), "0-none", print)
+
+
+def test_headers_of_another_kernel_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpmagic.modules.build.SYSTEM", tmp_path)
+    folder = tmp_path / "6.1.0-test/build"
+    (folder / "include/generated").mkdir(parents=True)
+    (folder / "Makefile").touch()
+    release = folder / "include/generated/utsrelease.h"
+    release.write_text('#define UTS_RELEASE "6.1.0-other"\n')
+    with pytest.raises(MissingDependency, match=r"headers of kernel '6\.1\.0-other'"):
+        headers_of(Local.__new__(Local), "6.1.0-test", print)
+    release.write_text('#define UTS_RELEASE "6.1.0-test"\n')
+    assert headers_of(Local.__new__(Local), "6.1.0-test", print) == folder
 
 
 def test_what_the_system_has_is_readable_already() -> None:
