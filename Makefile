@@ -12,7 +12,7 @@
 # make lab      JupyterLab on notebooks/, installed when it is missing
 # make lab-extension  the wheel of kpmagic-lab, which highlights C in JupyterLab, in build/lab
 # make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
-# make crash    handlers that end their kernel, each of three kinds TURNS times (20)
+# make crash    handlers that end their kernel, each of four kinds TURNS times (20)
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
 # make docs     build the documentation as a static site in build/docs, all its links checked

@@ -13,6 +13,7 @@ from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_end, send_output
 from kpmagic.agent.kmsg import Kmsg
 from kpmagic.agent.refusal import Refused
+from kpmagic.agent.slept import Slept
 from kpmagic.agent.workload import Workload
 
 PATIENCE_MS = 50
@@ -31,6 +32,7 @@ class Insert(NamedTuple):
     cwd: str | None
     max_ns: int | None
     for_ns: int | None
+    expendable: bool
 
 
 def asked(message: dict[str, Any], blob: bytes) -> Insert:
@@ -43,7 +45,9 @@ def asked(message: dict[str, Any], blob: bytes) -> Insert:
         arguments.text(message, "parameters", needed=False) or "",
         arguments.text(message, "command", needed=False),
         arguments.text(message, "cwd", needed=False),
-        *limits,
+        limits[0],
+        limits[1],
+        message.get("expendable") is True,
     )
 
 
@@ -62,6 +66,7 @@ class ModuleSession:
         self._stopping = 0.0
         self._workload: Workload | None = None
         self._kmsg = Kmsg()
+        self._slept = Slept(insert.expendable)
         try:
             why = kmod.taken(insert.name)
             if why:
@@ -108,6 +113,7 @@ class ModuleSession:
         if self._workload is not None:
             send_output(self._channel, self.number, self._workload, ready)
         self._send_log()
+        self._slept.act()
         if self._stopping:
             self._remove()
         else:
@@ -164,6 +170,9 @@ class ModuleSession:
             self._kmsg.lost = 0
         if records:
             self._log("kernel", "\n".join(records))
+            remark = self._slept.look(records)
+            if remark:
+                self._remark(remark)
         return bool(records)
 
     def _remark(self, text: str) -> None:

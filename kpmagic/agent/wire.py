@@ -88,7 +88,8 @@ Words a REQUEST may ``do`` (arguments → ok)
              "attach" (errno, program), "spawn", "permission", "os"
     insmod     the run is the frame's; blob: a kernel module's file. Loads it; it is removed when
                the run ends, and the kernel's log from then on arrives as LOG frames. Arguments:
-               name, parameters ("a=1 b=2"); command, cwd, max_ns, for_ns as of ``start``
+               name, parameters ("a=1 b=2"); command, cwd, max_ns, for_ns as of ``start``;
+               expendable (bool): end the machine when a handler of the module has slept
              → {"size": bytes in the kernel, "load_ns"}. error kinds: "module" (errno: what the
                kernel or the module's init returned; log: records it logged), "spawn",
                "permission", "os". END has no counters

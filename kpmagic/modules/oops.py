@@ -43,6 +43,8 @@ def frames(words: str) -> list[Frame]:
     """Return the frames of the first stack in ``words``, innermost first, without guesses."""
     found: list[Frame] = []
     for line in words.splitlines():
+        if found and "</TASK>" in line:
+            break
         match = _FRAME.search(_STAMP.sub("", line))
         if match is None or match["guess"]:
             continue

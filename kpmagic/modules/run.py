@@ -21,6 +21,7 @@ from ..rows.recording import Rows
 from ..run import Link
 from ..shown import View
 from ..stats import Stats
+from ..targets.base import EXPENDABLE
 from . import oops, saving
 from .kernel_log import KernelLog
 
@@ -229,6 +230,7 @@ class ModuleRun(Controlled, Lived):
                 "insmod", self.artifact.object, run=life.number, timeout=START_PATIENCE,
                 name=self.name, command=self.options.command, cwd=self.connection.cwd,
                 max_ns=self.options.max_time, for_ns=self.options.duration,
+                expendable=self.connection.name == EXPENDABLE,
             )  # fmt: skip
         except BaseException as error:
             self._abandon(life, error)

@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+EXPENDABLE = "sandbox"
+"""The name of the one target whose kernel may be ended."""
+
 Progress = Callable[[str], None]
 """Called with a short sentence when a long step begins (``booting Linux 6.1.0-56-amd64``)."""
 

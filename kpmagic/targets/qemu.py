@@ -55,7 +55,7 @@ PARAMETERS: dict[str, str] = {
 
 # A console that is silent tells that KVM does not work, so there the kernel must speak early.
 LOUD: dict[Accelerator, tuple[str, ...]] = {
-    "tcg": ("quiet",),
+    "tcg": ("loglevel=5",),  # warnings: the stack of a handler that has slept is one
     "kvm": ("earlyprintk=ttyS0,115200",),
 }
 

@@ -21,24 +21,31 @@ DEEDS = {
     "null": ("*(volatile long *)8 = 1;", "NULL pointer dereference"),
     "loop": ("while (1) cpu_relax();", "soft lockup"),
     "panic": ('panic("on purpose");', "on purpose"),
+    "sleep": ("msleep(100);", "scheduling while atomic"),
 }
+UNNOTICED = "before 5.11 the kernel does not count what keeps it from being preempted"
 NOTICED = 15.0  # s, and the time in which the module is built is not part of it
 BEFORE = 'printk(KERN_INFO "pre_handler'
+# what nobody but the command calls: the module is loaded before its handler runs
+SAMPLE = "#include <linux/delay.h>\n" + CLASSIC.replace("do_fork", "__x64_sys_getsid")
+HIT = "python3 workloads/getsid.py 2; sleep 60"
 
 
 @pytest.mark.parametrize("turn", range(ROUNDS))
 @pytest.mark.parametrize("deed", DEEDS)
 def test_a_deadly_handler_ends_with_a_report(sandbox: Connection, deed: str, turn: int) -> None:
+    if deed == "sleep" and sandbox.release.startswith("5.10."):
+        pytest.skip(f"a handler that sleeps goes unnoticed here: {UNNOTICED}")
     statement, words = DEEDS[deed]
-    source = CLASSIC.replace(BEFORE, f"{statement}\n\t{BEFORE}")
+    source = SAMPLE.replace(BEFORE, f"{statement}\n\t{BEFORE}")
     before = kpmagic.probe("vfs_read", "emit(count);", target=sandbox, command="cat /etc/hostname",
                            follow=True)  # fmt: skip
     rows = before.df()
     other = kpmagic.probe("vfs_open", "emit(pid);", target=sandbox)
-    run = kpmagic.module("bad", source, target=sandbox, rename=True)
+    run = kpmagic.module("bad", source, target=sandbox)
     began = time.monotonic()
     with pytest.raises(kpmagic.TargetError):
-        sandbox.run("/bin/true; /bin/true; sleep 60")
+        sandbox.run(HIT)
     assert run.wait(NOTICED)
     assert time.monotonic() - began < NOTICED
     assert run.stopped_by == "target-lost"
@@ -53,8 +60,7 @@ def test_a_deadly_handler_ends_with_a_report(sandbox: Connection, deed: str, tur
 
 
 def test_a_handler_that_sleeps_is_named_before_it_does(sandbox: Connection) -> None:
-    """What becomes of the kernel differs: it may go on for seconds."""
-    source = "#include <linux/delay.h>\n" + CLASSIC.replace(BEFORE, f"msleep(100);\n\t{BEFORE}")
+    source = SAMPLE.replace(BEFORE, f"msleep(100);\n\t{BEFORE}")
     run = kpmagic.module("bad", source, target=sandbox, dry_run=True)
     assert "handler_pre: msleep() may sleep" in str(run)
 

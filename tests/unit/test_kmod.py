@@ -15,6 +15,8 @@ from kpmagic.model import Module, Options
 from kpmagic.modules import oops
 
 SLOTS = 4
+
+
 def slot(key: bytes = b"", n: int = 0, v: int = 0) -> bytes:
     return struct.pack("<QQq8s", bool(key), n, v, key)
 
@@ -108,6 +110,11 @@ def test_an_oops_is_frames_without_guesses() -> None:
         oops.Frame("kprobe_ftrace_handler", 0x108),
         oops.Frame("kernel_clone", 0x5),
     ]
+
+
+def test_a_second_stack_is_not_the_first_ones_end() -> None:
+    words = OOPS.replace("RIP: 0033", "</TASK>\n[   15.7]  do_exit+0x9/0x90\n[   15.8] RIP: 0033")
+    assert oops.frames(words) == oops.frames(OOPS)
 
 
 def test_no_last_words_are_no_frames() -> None:
