@@ -33,25 +33,33 @@ struct {
 
 #endif
 
+#define KP_TOLD_AT 32
+#define KP_NEARLY 4096
+
 /* Whether this hit is one of the traced system's while the gate is open. */
 static __always_inline bool kp_watching(struct kp_hit *hit)
 {
 	const volatile struct kp_gate *gate = &kp.gate;
+	__u64 rows = gate->rows, until = gate->until;
 
-	if (!gate->open)
+	if (rows >= until)
 		return false;
-	if (kp_config.max_rows && gate->rows >= kp_config.max_rows)
-		return false;
+	hit->nearly = until - rows <= KP_NEARLY;
 	hit->id = bpf_get_current_pid_tgid();
 	if (hit->id >> 32 == kp_config.agent)
 		return false;
 	hit->number = bpf_get_smp_processor_id();
 	hit->cpu = &kp.cpu[hit->number & (KP_CPUS - 1)];
+	/* made once: made again from a number, it would have no bounds that the verifier sees */
+	asm volatile("" : "+r"(hit->cpu));
+	hit->asked = kp_config.asked;
 	return true;
 }
 
 static __always_inline bool kp_unwanted(const struct kp_hit *hit)
 {
+	if (!(hit->asked & KP_FILTERED))
+		return false;
 	if (kp_config.cgroup && bpf_get_current_cgroup_id() != kp_config.cgroup)
 		return true;
 	if (kp_config.pid && hit->id >> 32 != kp_config.pid)
@@ -70,15 +78,15 @@ static __always_inline bool kp_unwanted(const struct kp_hit *hit)
 }
 
 /* One hit in so many is recorded, as the agent has it now. */
-static __always_inline __u64 kp_one_in(void)
+static __always_inline __u64 kp_one_in(const struct kp_hit *hit)
 {
-	return ((const volatile struct kp_gate *)&kp.gate)->one_in;
+	return hit->asked & KP_EASED ? ((const volatile struct kp_gate *)&kp.gate)->one_in : 1;
 }
 
 /* Whether this hit is left out for --max-overhead: the first of every `one_in` of a CPU is not. */
 static __always_inline bool kp_spared(struct kp_hit *hit)
 {
-	__u64 one_in = kp_one_in();
+	__u64 one_in = kp_one_in(hit);
 
 	if (one_in <= 1)
 		return false;
@@ -110,7 +118,7 @@ static __always_inline bool kp_begin(struct kp_hit *hit)
 /* Whether --max-overhead leaves a call out: it is counted now, and its return not looked at. */
 static __always_inline bool kp_spared_call(struct kp_hit *hit)
 {
-	if (kp_one_in() <= 1)
+	if (kp_one_in(hit) <= 1)
 		return false;
 	if (kp_unwanted(hit))
 		hit->cpu->filtered++;
@@ -124,7 +132,7 @@ static __always_inline bool kp_spared_call(struct kp_hit *hit)
 /* Whether --sample leaves this hit out: the first of every `sample` hits of a CPU is kept. */
 static __always_inline bool kp_sampled_out(struct kp_hit *hit)
 {
-	if (kp_config.sample <= 1)
+	if (!(hit->asked & KP_SAMPLED))
 		return false;
 	if (hit->cpu->skip) {
 		hit->cpu->skip--;
@@ -150,16 +158,29 @@ static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row)
 	header->cpu = hit->number;
 	header->site = hit->site;
 	header->row = row;
-	__builtin_memset(header->comm, 0, sizeof(header->comm)); /* not every kernel pads */
+	/* not every kernel pads; two words, where memset() of what follows two halves is four */
+	((__u64 *)header->comm)[0] = 0;
+	((__u64 *)header->comm)[1] = 0;
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 	return header;
 }
 
+/*
+ * The word that all CPUs write is written for some rows at once, until few are left of those that
+ * were asked for: with it the gate shuts at the last.
+ */
 static __always_inline void kp_submit(struct kp_hit *hit, void *record)
 {
+	__u64 untold = hit->cpu->untold + 1;
+
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	hit->cpu->rows++;
-	__sync_fetch_and_add(&kp.gate.rows, 1);
+	if (untold < KP_TOLD_AT && !hit->nearly) {
+		hit->cpu->untold = untold;
+		return;
+	}
+	hit->cpu->untold = 0;
+	__sync_fetch_and_add(&kp.gate.rows, untold);
 }
 
 /*

@@ -200,21 +200,22 @@ long kp_stack(void *context, void *to, __u32 size, __u64 flags)
 /* Whether this hit is one of the traced system's while the gate is open. */
 static bool kp_watching(struct kp_hit *hit)
 {
-	if (!READ_ONCE(kp->gate.open))
-		return false;
-	if (kp_config.max_rows && READ_ONCE(kp->gate.rows) >= kp_config.max_rows)
+	if (READ_ONCE(kp->gate.rows) >= READ_ONCE(kp->gate.until))
 		return false;
 	hit->id = kp_current_id();
 	if (hit->id >> 32 == kp_config.agent)
 		return false;
 	hit->number = kp_this_cpu();
 	hit->cpu = &kp->cpu[hit->number & (KP_CPUS - 1)];
+	hit->asked = kp_config.asked;
 	hit->began = kp_time();
 	return true;
 }
 
 static bool kp_unwanted(const struct kp_hit *hit)
 {
+	if (!(hit->asked & KP_FILTERED))
+		return false;
 	if (kp_config.cgroup && kp_current_cgroup() != kp_config.cgroup)
 		return true;
 	if (kp_config.pid && hit->id >> 32 != kp_config.pid)
@@ -224,10 +225,16 @@ static bool kp_unwanted(const struct kp_hit *hit)
 	return kp_config.comm[0] && strncmp(kp_config.comm, current->comm, sizeof(kp_config.comm));
 }
 
+/* One hit in so many is recorded, as the agent has it now. */
+static __u64 kp_one_in(const struct kp_hit *hit)
+{
+	return hit->asked & KP_EASED ? READ_ONCE(kp->gate.one_in) : 1;
+}
+
 /* Whether this hit is left out for --max-overhead: the first of every `one_in` of a CPU is not. */
 static bool kp_spared(struct kp_hit *hit)
 {
-	__u64 one_in = READ_ONCE(kp->gate.one_in);
+	__u64 one_in = kp_one_in(hit);
 
 	if (one_in <= 1)
 		return false;
@@ -259,7 +266,7 @@ static inline bool kp_begin(struct kp_hit *hit)
 /* Whether --max-overhead leaves a call out: it is counted now, and its return not looked at. */
 static inline bool kp_spared_call(struct kp_hit *hit)
 {
-	if (READ_ONCE(kp->gate.one_in) <= 1)
+	if (kp_one_in(hit) <= 1)
 		return false;
 	if (kp_unwanted(hit))
 		hit->cpu->filtered++;
@@ -280,7 +287,7 @@ static void kp_end(struct kp_hit *hit)
 /* Whether --sample leaves this hit out: the first of every `sample` hits of a CPU is kept. */
 bool kp_sampled_out(struct kp_hit *hit)
 {
-	if (kp_config.sample <= 1)
+	if (!(hit->asked & KP_SAMPLED))
 		return false;
 	if (hit->cpu->skip) {
 		hit->cpu->skip--;
@@ -443,7 +450,7 @@ static ssize_t kp_status(struct file *file, char __user *to, size_t size, loff_t
 /* The agent is gone, however it went: no handler runs any more. */
 static int kp_release(struct inode *inode, struct file *file)
 {
-	WRITE_ONCE(kp->gate.open, 0);
+	WRITE_ONCE(kp->gate.until, 0);
 	kp_unplant();
 	return 0;
 }

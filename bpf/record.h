@@ -10,17 +10,22 @@
 /* Set by the agent before the gate opens; the verifier drops what is switched off in it. */
 struct kp_config {
 	__u64 cgroup;	/* 0: any */
-	__u64 max_rows;	/* 0: no limit */
 	__u32 agent;	/* the agent's own hits are not part of the traced system */
 	__u32 pid;	/* 0: any */
 	__s32 cpu;	/* -1: any */
 	__u32 sample;	/* record one in so many */
 	char comm[16];	/* empty: any */
+	__u32 asked;	/* KP_FILTERED and the like: what of all this is looked at, read once a hit */
+	__u32 unused;
 };
 
+#define KP_FILTERED 1	/* cgroup, pid, cpu or comm */
+#define KP_SAMPLED 2	/* sample */
+#define KP_EASED 4	/* one_in of the gate */
+
 struct kp_gate {
-	__u64 open;	/* 1 only while everything is planted */
-	__u64 rows;
+	__u64 until;	/* open until there are so many rows: 0 but while everything is planted */
+	__u64 rows;	/* of all CPUs, as far as each has told */
 	__u64 one_in;	/* --max-overhead: record one hit in so many, written by the agent */
 } __attribute__((aligned(128)));
 
@@ -42,6 +47,7 @@ struct kp_cpu {
 	__u64 spare;	/* hits left to leave out for --max-overhead */
 	__u64 runs;	/* of a module's handlers, and the time they took, in ns */
 	__u64 busy;
+	__u64 untold;	/* rows that are not in the gate's yet */
 } __attribute__((aligned(128)));
 
 struct kp_header {
@@ -60,7 +66,9 @@ struct kp_hit {
 	struct kp_cpu *cpu;
 	__u32 site;	/* number of the place that was hit */
 	__u32 number;	/* of the CPU */
+	__u32 asked;	/* of the settings */
 	__u8 wanted;	/* no filter and no sampling left it out */
+	__u8 nearly;	/* there are almost as many rows as were asked for */
 	__u8 injected;	/* the function is to return `value` */
 	__u64 value;
 	__u64 began;	/* a module's handler, kp_time() */

@@ -28,7 +28,8 @@ struct shape { unsigned count; const struct field *fields; };
 struct place { const char *program, *symbol; uint64_t address, offset, cookie; bool exact, is_return, multi, optional; };
 struct table { const char *map, *label; char function; unsigned key_size; bool is_signed; int64_t low, high, step; unsigned count; const struct field *keys; };
 
-#include "probe.h"	/* the above, as arrays; BUFFER, MAX_ROWS, PID, CPU, SAMPLE, COMM, FOLLOW, SECONDS */
+#include "probe.h"	/* the above, as arrays; BUFFER, MAX_ROWS, PID, CPU, SAMPLE, COMM, ASKED, FOLLOW,
+			 * SECONDS */
 #include "record.h"
 
 struct shared { struct kp_gate gate; struct kp_cpu cpu[]; };
@@ -124,16 +125,16 @@ int main(int count, char **words)
 	fflush(stdout);
 	time_t end = time(NULL) + SECONDS;
 
-	*(volatile word *)&shared->gate.open = 1;
+	*(volatile word *)&shared->gate.until = MAX_ROWS ? MAX_ROWS : -1UL;
 	if (with_command && write(pipe_ends[1], "", 1) != 1)
 		die("the command", errno);
 	while (!stopped && (!SECONDS || with_command || time(NULL) < end) &&
-	       (!MAX_ROWS || *(volatile word *)&shared->gate.rows < MAX_ROWS) &&
+	       (!MAX_ROWS || printed < MAX_ROWS) &&
 	       !(with_command && waitpid(child, &status, WNOHANG) == child)) {
 		consume();
 		usleep(10000);
 	}
-	*(volatile word *)&shared->gate.open = 0;
+	*(volatile word *)&shared->gate.until = 0;
 	usleep(10000);
 	consume();
 	for (unsigned i = 0; i < N_TABLES; i++) {

@@ -8,7 +8,7 @@ static struct ring_buffer *ring;
 
 static void load(uint64_t cgroup)
 {
-	struct kp_config config = { .cgroup = cgroup, .max_rows = MAX_ROWS, .agent = getpid(),
+	struct kp_config config = { .cgroup = cgroup, .agent = getpid(), .asked = ASKED,
 				    .pid = PID, .cpu = CPU, .sample = SAMPLE, .comm = COMM };
 	struct bpf_map *map;
 	size_t size = 0;

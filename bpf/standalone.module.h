@@ -83,7 +83,7 @@ static void *map(size_t size, int access, off_t offset)
 
 static void load(uint64_t cgroup)
 {
-	struct kp_config config = { .cgroup = cgroup, .max_rows = MAX_ROWS, .agent = getpid(),
+	struct kp_config config = { .cgroup = cgroup, .agent = getpid(), .asked = ASKED,
 				    .pid = PID, .cpu = CPU, .sample = SAMPLE, .comm = COMM };
 
 	insert();

@@ -12,8 +12,10 @@ from kpmagic.agent import wire
 WORD = 8
 FIRST = wire.GATE_SIZE // WORD
 STEP = wire.CPU_SIZE // WORD
+FOR_EVER = (1 << 64) - 1
 MEMBARRIER, EVERYWHERE = 324, 1  # membarrier(2) of x86-64, its MEMBARRIER_CMD_GLOBAL
 LAST_PROGRAM_SECONDS = 0.002  # none is known to take that long, but nothing holds it to that
+ROWS = wire.COUNTERS.index("rows")
 SPENT = (10, 11)  # struct kp_cpu of bpf/record.h: runs, busy
 
 
@@ -41,9 +43,9 @@ class Gate:
         self._words = memoryview(self._memory).cast("Q")
         self._end = FIRST + cpus * STEP
 
-    def open(self) -> None:
-        """Let all programs record from now on: one store."""
-        self._words[0] = 1
+    def open(self, most: int = 0) -> None:
+        """Let all programs record from now on, until there are ``most`` rows (0: for ever)."""
+        self._words[0] = most or FOR_EVER  # one store
 
     def shut(self) -> None:
         """Let no program record any more: one store."""
@@ -55,8 +57,8 @@ class Gate:
 
     @property
     def rows(self) -> int:
-        """How many rows were asked for, by all CPUs together."""
-        return self._words[1]
+        """How many rows there are, of all CPUs together."""
+        return sum(self._words[FIRST + ROWS : self._end : STEP])
 
     def counters(self) -> dict[str, int]:
         """Return the wire's COUNTERS, summed over CPUs."""

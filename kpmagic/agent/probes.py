@@ -159,12 +159,10 @@ class Probes:
 def config(asked: Start, cgroup: int) -> bytes:
     """Return the wire's CONFIG of a run."""
     config = asked.config
+    comm = os.fsencode(config["comm"])[:15]
+    filtered = cgroup or config["pid"] or config["cpu"] >= 0 or comm
+    looked_at = wire.FILTERED * bool(filtered) | wire.SAMPLED * (config["sample"] > 1) \
+        | wire.EASED * bool(asked.max_ppm)  # fmt: skip
     return wire.CONFIG.pack(
-        cgroup,
-        config["max_rows"],
-        os.getpid(),
-        config["pid"],
-        config["cpu"],
-        config["sample"],
-        os.fsencode(config["comm"])[:15],
+        cgroup, os.getpid(), config["pid"], config["cpu"], config["sample"], comm, looked_at
     )

@@ -146,7 +146,7 @@ class Session:
         now = time.monotonic_ns()
         self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]
         self._cost.begin()
-        self._probes.gate.open()
+        self._probes.gate.open(self._asked.config["max_rows"])
         if self._workload is not None:
             self._workload.release()
 

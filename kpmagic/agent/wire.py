@@ -155,12 +155,13 @@ RING_DISCARD = 1 << 30
 
 # struct kp_config of bpf/record.h, alone in the object's section (and map) ".rodata.kp",
 # set before loading:
-# cgroup (0: any), max_rows (0: any), agent's tgid, pid (0: any), cpu (-1: any), sample (1: all),
-# comm (empty: any)
-CONFIG = struct.Struct("<QQIIiI16s")
+# cgroup (0: any), agent's tgid, pid (0: any), cpu (-1: any), sample (1: all), comm (empty: any),
+# which of them are looked at
+CONFIG = struct.Struct("<QIIiI16sI4x")
+FILTERED, SAMPLED, EASED = 1, 2, 4
 
 # struct kp_cpu of bpf/record.h, one per possible CPU, in the object's section (and map)
-# ".data.kp" after struct kp_gate {u64 open, rows, one_in} padded to GATE_SIZE; each is padded to
+# ".data.kp" after struct kp_gate {u64 until, rows, one_in} padded to GATE_SIZE; each is padded to
 # CPU_SIZE bytes so that CPUs do not share cache lines
 COUNTERS = ("hits", "rows", "filtered", "sampled", "dropped", "entries", "unpaired", "injected")
 # what handlers cost, in LOST and END beside COUNTERS where the kernel tells: runs of all handlers,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..agent.wire import FILTERED, SAMPLED
 from ..cell.options import ring_size
 from ..compiler.toolchain import bpf_directory
 from ..kernel.pruned import pruned
@@ -56,6 +57,9 @@ def _probe(plan: Plan, source: Source) -> Iterator[str]:
     yield "/* SPDX-License-Identifier: GPL-2.0-only OR MIT */"
     yield f"#define BUFFER {ring_size(options.buffer)}\n#define MAX_ROWS {options.max_events}UL"
     yield f"#define PID {options.pid}\n#define CPU {options.cpu}\n#define SAMPLE {options.sample}"
+    filtered = options.pid or options.cpu >= 0 or options.comm or options.follow
+    asked = FILTERED * bool(filtered) | SAMPLED * (options.sample > 1)
+    yield f"#define ASKED {asked} /* KP_FILTERED, KP_SAMPLED */"
     yield f"#define COMM {{ {', '.join(map(str, [*options.comm.encode(), 0]))} }}"
     yield f"#define FOLLOW {int(options.follow)}\n#define ENTRIES {int(bool(source.entries))}"
     seconds = -(-options.duration // 10**9) if options.duration is not None else 0

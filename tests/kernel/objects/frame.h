@@ -40,13 +40,13 @@ static __always_inline struct kp_cpu *kp_begin(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	if (!*(volatile __u64 *)&kp_state.gate.open || cpu >= MAX_CPUS)
+	const volatile struct kp_gate *gate = &kp_state.gate;
+
+	if (gate->rows >= gate->until || cpu >= MAX_CPUS)
 		return NULL;
 	if (bpf_get_current_pid_tgid() >> 32 == kp_config.agent)
 		return NULL;
 	if (kp_config.cgroup && bpf_get_current_cgroup_id() != kp_config.cgroup)
-		return NULL;
-	if (kp_config.max_rows && *(volatile __u64 *)&kp_state.gate.rows >= kp_config.max_rows)
 		return NULL;
 	return &kp_state.cpus[cpu];
 }
