@@ -16,6 +16,8 @@ BPFTRACE = re.compile(
     r"^stdin:(?P<line>\d+)(?:-\d+)?(?::(?P<column>\d+))?[^:]*: ERROR: (?P<text>.*)", re.MULTILINE
 )
 NOT_ATTACHED = re.compile(r"Error attaching probe: '(?P<probe>[^']+)'")
+NO_SUCH = re.compile(r"No matches for k(ret)?probe ")  # as 0.27 says it, before it attaches
+SYMBOLS = "%kp symbols 'GLOB' lists what there is"
 TOO_OLD = re.compile(r"(?:invalid|unrecognized|unknown) option", re.I)
 VIRTUAL = re.compile(r"/virtual/main\.c:(\d+)")
 MOST = 8  # lines of its words that are shown
@@ -39,6 +41,8 @@ def explain(refusal: ToolRefusal, script: Script, where: str, version: Version) 
         return BuildError(f"{refusal.message}\n{words}" if said else words)
     more = len(BPFTRACE.findall(said)) - 1
     place = script.place(int(found["line"]), int(found["column"] or 0))
+    if NO_SUCH.match(found["text"]):
+        return AttachError(found["text"], place=place, hint=SYMBOLS)
     return BuildError(found["text"] + (f"; {more} more" if more else ""), place=place)
 
 
@@ -48,7 +52,7 @@ def _not_attached(probe: str, said: str, script: Script) -> AttachError:
     shown = [line for line in words if line not in script.text.splitlines()][-MOST:]
     at = script.text.find(probe)
     place = script.place_of(at) if at >= 0 else None
-    return AttachError("; ".join(shown), place=place, hint="%kp symbols 'GLOB' lists what there is")
+    return AttachError("; ".join(shown), place=place, hint=SYMBOLS)
 
 
 def in_the_cell(text: str, script: Script) -> str:

@@ -152,6 +152,11 @@ def test_what_the_kernel_refused_is_named() -> None:
     assert "WARNING" not in str(error)
     assert error.place is not None
     assert error.place.line == 2
+    newer = refusal("stdin:1:1-16: ERROR: No matches for kprobe vfs_raed.\nkprobe:vfs_raed { }\n",
+                    "kprobe:vfs_raed { }")  # fmt: skip
+    assert isinstance(newer, kpmagic.AttachError)
+    assert newer.place is not None
+    assert (newer.place.line, newer.place.column) == (2, 1)
 
 
 def test_an_old_one_says_so() -> None:
