@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +31,10 @@ LINE = re.compile(r"^#line .*\n", re.MULTILINE)
 OURS = re.compile(r'^#include ".*\n', re.MULTILINE)
 
 
-def script(plan: Plan, compiler: Analyser, types: str, build: Path) -> str:
+def script(plan: Plan, compiler: Analyser, types: str, build: Callable[[], Path]) -> str:
     """Return the script. Raises CellError for what BCC has no equivalent for.
 
-    ``types`` is the kernel's vmlinux.h, ``build`` the folder that its modules are built in.
+    ``types`` is the kernel's vmlinux.h, ``build`` finds the folder that its modules are built in.
     """
     no = Untranslatable(plan, narrow(plan.probe.body or ""), LANGUAGE)
     _refuse(plan, no)
@@ -42,7 +42,7 @@ def script(plan: Plan, compiler: Analyser, types: str, build: Path) -> str:
     analysis = one_by_one(analyse(replace(plan, probe=probe), compiler))
     layouts, tables = handlers.layouts_of(analysis), handlers.aggregates_of(analysis)
     text = widen("\n".join(_text(analysis, layouts, tables)))
-    headers, missing = defined.includes(types, text, defined.roots_of(build))
+    headers, missing = defined.includes(types, text, build)
     if missing:
         raise CellError(f"no header of this kernel defines {missing[0]!r}, and BCC knows headers "
                         "only", hint="--as libbpf writes any cell")  # fmt: skip

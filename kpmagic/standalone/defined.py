@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..kernel.pruned import looked_into
 
 # what a programmer would include comes first
 PREFERRED = ("linux/", "net/", "asm/", "uapi/linux/", "uapi/", "")
+REGISTERS = "struct pt_regs"  # every program on BCC has it by <uapi/linux/ptrace.h>
 DEFINITION = re.compile(rb"^(?:typedef\s+)?(struct|union|enum)\s+(\w+)\s*(?:__\w+\s*)*\{", re.M)
 
 
@@ -24,14 +25,17 @@ def roots_of(build: Path) -> list[Path]:
     return [root for root in roots if root.is_dir()]
 
 
-def includes(types: str, source: str, roots: list[Path]) -> tuple[list[str], list[str]]:
+def includes(
+    types: str, source: str, build: Callable[[], Path]
+) -> tuple[list[str], list[str]]:
     """Return the headers to include for ``source``, and the structs that none of them defines.
 
-    ``types`` is the kernel's vmlinux.h. A name of an enum may also be a variable of the source's.
+    ``types`` is the kernel's vmlinux.h; ``build`` finds the folder that its modules are built in,
+    where it is needed. A name of an enum may also be a variable of the source's.
     """
-    wanted = looked_into(types, source)
+    wanted = looked_into(types, source) - {REGISTERS}
     found: dict[str, str] = {}
-    for root in roots:
+    for root in roots_of(build()) if wanted else ():
         for header in _headers(root):
             _look(root, header, wanted, found)
     return sorted(set(found.values())), sorted(each for each in wanted - found.keys()

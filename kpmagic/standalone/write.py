@@ -42,7 +42,7 @@ def of_bcc(run: Run, kernel: Kernel, name: str) -> dict[str, str]:
     """Return the script as one file. Raises CellError."""
     _check_share(run)
     types = (kernel.types / "vmlinux.h").read_text(encoding="utf-8")
-    return {f"{name}.py": bcc.script(run.plan, kernel.compiler, types, kernel.build())}
+    return {f"{name}.py": bcc.script(run.plan, kernel.compiler, types, kernel.build)}
 
 
 def of_tracefs(run: Run, kernel: Kernel, name: str) -> dict[str, str]:
