@@ -17,6 +17,7 @@ os.chdir(ROOT)  # the sandbox's working directory: the programs that are built a
 import alone  # noqa: E402
 import chapters  # noqa: E402
 import million  # noqa: E402
+import tools  # noqa: E402
 from figures import Figures  # noqa: E402
 from machine import BUILT, Machine  # noqa: E402
 
@@ -32,9 +33,10 @@ def whole(figures: Figures) -> None:
     alone.decoding(figures, 7)
     alone.starting(figures, 5)
     machine = Machine()
+    newest = tools.with_newest(figures)
     chapters.attaching(machine, figures, 3)
-    chapters.hits(machine, figures, 5, chapters.all_shapes(), SIDE_BY_SIDE)
-    chapters.delivery(machine, figures, 3, DELIVERING, EVENTS)
+    chapters.hits(machine, figures, 5, chapters.all_shapes(), [*SIDE_BY_SIDE, *newest])
+    chapters.delivery(machine, figures, 3, [*DELIVERING, *newest], EVENTS)
     machine.close()
     alone.showing(figures)
     million.measure(figures)
