@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""When the agent dies, so do the tracers it has started, with their probes."""
+"""When the agent dies, so do the tracers it has started, with their probes, and its modules go."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import CLASSIC
 
+import kpmagic
 from kpmagic import build
 from kpmagic.cell.script import script_from_keywords
 from kpmagic.channel.connection import Connection
@@ -50,11 +52,30 @@ def test_nothing_is_left_of_a_tracer(
     sandbox: Connection, file: Path, tool: str, end: str
 ) -> None:
     file.write_text(json.dumps(request(sandbox, tool)))
-    said: list[str] = []
-    command = f"/usr/bin/python3 -I -S workloads/killed_agent.py {file.name} '{end}'"
-    assert sandbox.run(command, lambda _, text: said.append(text)) == 0
-    first, last = "".join(said).strip().splitlines()[-2:]
+    first, last = killed(sandbox, file, end)
     assert first.startswith("started True")
     assert int(first.split()[-1]) >= 3  # a probe, and two cgroups
     assert last.startswith("gone")
     assert float(last.split()[1]) < 5
+
+
+def test_a_module_goes_with_its_notebook(sandbox: Connection, file: Path) -> None:
+    source = CLASSIC.replace("do_fork", "__x64_sys_getsid")
+    run = kpmagic.module("orphan", source, target=sandbox, dry_run=True)
+    payload = base64.b64encode(run.artifact.object).decode()
+    file.write_text(json.dumps({"do": "insmod", "id": 1, "payload": payload, "name": "orphan",
+                                "command": "sleep 1000", "max_ns": 600 * 10**9}))  # fmt: skip
+    first, last = killed(sandbox, file, "hang up")
+    assert first.startswith("started True")
+    assert int(first.split()[-1]) >= 2  # its probe, and a cgroup
+    assert last.startswith("gone")
+    assert float(last.split()[1]) < 5
+    assert b"orphan" not in sandbox.read("/proc/modules")
+
+
+def killed(sandbox: Connection, file: Path, end: str) -> list[str]:
+    """Let a second agent start what ``file`` asks and end it; return what was there, then left."""
+    said: list[str] = []
+    command = f"/usr/bin/python3 -I -S workloads/killed_agent.py {file.name} '{end}'"
+    assert sandbox.run(command, lambda _, text: said.append(text)) == 0
+    return "".join(said).strip().splitlines()[-2:]

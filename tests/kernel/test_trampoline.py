@@ -92,6 +92,18 @@ def test_an_int3_is_one_byte(sandbox: Connection) -> None:
     assert place.detour is None
 
 
+def test_with_a_handler_behind_it_no_jump_replaces_the_int3(sandbox: Connection) -> None:
+    body = "count();\n---post---\ncount(label = \"behind\");"
+    with kpmagic.probe(INSIDE, body, target=sandbox, backend="kmod") as run:
+        time.sleep(2)  # the optimiser has run, and another probe would be a jump
+        (place,) = kpmagic.trampoline(run).places
+        check(sandbox, place)
+    was_before(sandbox, place)
+    assert (place.mechanism, run.info["mechanism"]) == ("int3", "int3")
+    assert [(each.before, each.after) for each in place.changes] == [("41", "cc")]
+    assert place.detour is None
+
+
 def test_a_replaced_probe_still_knows_what_was_there(sandbox: Connection) -> None:
     first = kpmagic.probe("vfs_read", "count();", target=sandbox)
     second = kpmagic.probe("vfs_read", "count(by = pid);", target=sandbox)
