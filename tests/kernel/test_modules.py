@@ -148,6 +148,16 @@ def test_the_compiler_cannot_read_what_root_can(sandbox: Connection, trick: str)
     assert "$y$" not in str(caught.value)
 
 
+def test_neither_make_nor_a_shell_sees_words_of_the_cell(sandbox: Connection) -> None:
+    trap = "$(error seen by make)`exit 1`';exit 1;\"; # \\\nobj-m += b.o"
+    text = trap.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    run = kpmagic.probe("vfs_read", f'emit(n = sizeof(TEXT)); count(label = "{text}");',
+                        target=sandbox, backend="kmod", defines={"TEXT": trap},
+                        command="cat /etc/hostname", follow=True)  # fmt: skip
+    assert set(run.df().n) == {len(trap) + 1}
+    assert list(run.aggregates) == [trap]
+
+
 def test_what_was_built_before_is_not_built_again(sandbox: Connection) -> None:
     kpmagic.module("hello", HELLO % 0, target=sandbox, duration="10ms")
     again = kpmagic.module("hello", HELLO % 0, target=sandbox, duration="10ms")
