@@ -7,6 +7,7 @@ import os
 from typing import Any, NamedTuple
 
 from kpmagic.agent import wire
+from kpmagic.agent.limits import Limits
 from kpmagic.agent.refusal import Refused
 
 PAGE = 4096
@@ -58,8 +59,7 @@ class Start(NamedTuple):
     follow: bool
     command: str | None
     cwd: str | None
-    max_ns: int | None
-    for_ns: int | None
+    limits: Limits
     max_ppm: int
     entries: str | None
     aggregates: tuple[str, ...]
@@ -106,6 +106,12 @@ def number(message: dict[str, Any], name: str, low: int, high: int, default: Any
     return value
 
 
+def limits(message: dict[str, Any]) -> Limits:
+    """Return ``for_ns`` and ``max_ns``. Raises Refused."""
+    found = [number(message, name, 0, U64, -1) for name in Limits._fields]
+    return Limits(*(None if ns == -1 else ns for ns in found))
+
+
 def start(message: dict[str, Any], blob: bytes) -> Start:
     """Return the arguments of ``start``. Raises Refused."""
     config = message.get("config")
@@ -118,8 +124,7 @@ def start(message: dict[str, Any], blob: bytes) -> Start:
         follow=bool(message.get("follow")),
         command=text(message, "command", needed=False),
         cwd=text(message, "cwd", needed=False),
-        max_ns=number(message, "max_ns", 0, U64, -1),
-        for_ns=number(message, "for_ns", 0, U64, -1),
+        limits=limits(message),
         max_ppm=number(message, "max_ppm", 0, U64, 0),
         entries=text(message, "entries", needed=False),
         aggregates=_names(message, "aggregates"),
@@ -131,10 +136,7 @@ def start(message: dict[str, Any], blob: bytes) -> Start:
         mappings=bool(message.get("mappings")),
     )
     _check(asked)
-    return asked._replace(
-        max_ns=None if asked.max_ns == -1 else asked.max_ns,
-        for_ns=None if asked.for_ns == -1 else asked.for_ns,
-    )
+    return asked
 
 
 def _check(asked: Start) -> None:

@@ -8,45 +8,40 @@ import time
 from typing import Any, NamedTuple
 
 from kpmagic.agent import arguments, kmod, sweep, wire
-from kpmagic.agent.arguments import U64
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_end, send_output
 from kpmagic.agent.kmsg import Kmsg
+from kpmagic.agent.limits import Ends, Limits
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.slept import Slept
 from kpmagic.agent.workload import Workload
 
 PATIENCE_MS = 50
-MS = 1_000_000
 REMOVE_SECONDS = 2.0  # in which a module that is in use may become free
 BUSY = (errno.EBUSY, errno.EWOULDBLOCK)
 
 
 class Insert(NamedTuple):
-    """The arguments of ``insmod``; times in ns."""
+    """The arguments of ``insmod``."""
 
     image: bytes
     name: str
     parameters: str
     command: str | None
     cwd: str | None
-    max_ns: int | None
-    for_ns: int | None
+    limits: Limits
     expendable: bool
 
 
 def asked(message: dict[str, Any], blob: bytes) -> Insert:
     """Return the arguments of ``insmod``. Raises Refused."""
-    times = [arguments.number(message, name, 0, U64, -1) for name in ("max_ns", "for_ns")]
-    limits = [None if ns == -1 else ns for ns in times]
     return Insert(
         blob,
         arguments.text(message, "name"),
         arguments.text(message, "parameters", needed=False) or "",
         arguments.text(message, "command", needed=False),
         arguments.text(message, "cwd", needed=False),
-        limits[0],
-        limits[1],
+        arguments.limits(message),
         message.get("expendable") is True,
     )
 
@@ -61,6 +56,7 @@ class ModuleSession:
         self.patience_ms = PATIENCE_MS
         self._channel = channel
         self._asked = insert
+        self._ends = Ends(insert.limits)
         self._reason = ""
         self._error: str | None = None
         self._stopping = 0.0
@@ -99,9 +95,7 @@ class ModuleSession:
         if self._workload is not None:
             self._workload.wait_until_held()
             self._workload.release()
-        now = time.monotonic_ns()
-        limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
-        self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]
+        self._ends.begin()
 
     def waits_for(self, room: bool) -> list[int]:
         """Return the descriptors to poll for reading."""
@@ -117,19 +111,15 @@ class ModuleSession:
         if self._stopping:
             self._remove()
         else:
-            reason = self._why_stop(time.monotonic_ns())
+            reason = self._why_stop()
             if reason:
                 self.stop(reason)
 
-    def _why_stop(self, now: int) -> str:
+    def _why_stop(self) -> str:
         if self._workload is not None and self._workload.exit_code is not None:
             return "while"
-        self.patience_ms = PATIENCE_MS
-        for end, reason in self._limits:
-            self.patience_ms = max(0, min(self.patience_ms, -(-(end - now) // MS)))
-            if now >= end:
-                return reason
-        return ""
+        self.patience_ms = self._ends.patience(PATIENCE_MS)
+        return self._ends.reason()
 
     def stop(self, reason: str) -> None:
         """Begin to end. Nothing happens when it is ending already."""

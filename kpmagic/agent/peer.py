@@ -15,15 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kpmagic.agent import arguments, wire
-from kpmagic.agent.arguments import U64
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_end, send_output
+from kpmagic.agent.limits import Ends, Limits
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.tool import FIRST_FILE, Tool, find
 from kpmagic.agent.workload import Workload
 
 PATIENCE_MS = 50
-MS = 1_000_000
 END_SECONDS = 8.0  # in which a tracer prints what it has and ends
 MOST_SAID = 1 << 16  # bytes kept of what it said on its error output while it started
 
@@ -37,14 +36,13 @@ CHILD = b"echo attached >&3\nread -r _ <&3\n"
 
 
 class Asked(NamedTuple):
-    """The arguments of ``peer``; times in ns."""
+    """The arguments of ``peer``."""
 
     script: bytes
     tool: str
     command: str | None
     cwd: str | None
-    max_ns: int | None
-    for_ns: int | None
+    limits: Limits
     settings: str = "{}"
 
 
@@ -53,14 +51,12 @@ def asked(message: dict[str, Any], blob: bytes) -> Asked:
     tool = arguments.text(message, "tool")
     if tool not in TOOLS:
         raise Refused("request", f"no tracer '{tool}'")
-    longest, ends = (arguments.number(message, name, 0, U64, -1) for name in ("max_ns", "for_ns"))
     return Asked(
         blob,
         tool,
         arguments.text(message, "command", needed=False),
         arguments.text(message, "cwd", needed=False),
-        None if longest == -1 else longest,
-        None if ends == -1 else ends,
+        arguments.limits(message),
         arguments.text(message, "settings", needed=False) or "{}",
     )
 
@@ -119,7 +115,7 @@ class PeerSession:
         self._error: str | None = None
         self._said = ""
         self._killed = False
-        self._limits: list[tuple[int, str]] = []
+        self._ends = Ends(wanted.limits)
         self._began = time.monotonic_ns()
         self._workload: Workload | None = None
         if wanted.command is not None:
@@ -179,26 +175,20 @@ class PeerSession:
         if self._workload is not None:
             self._workload.wait_until_held()
             self._workload.release()
-        now = time.monotonic_ns()
-        limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
-        self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]
+        self._ends.begin()
 
     def _running(self) -> None:
-        reason = self._why_stop(time.monotonic_ns())
+        reason = self._why_stop()
         if reason:
             self.stop(reason)
 
-    def _why_stop(self, now: int) -> str:
+    def _why_stop(self) -> str:
         if self._tool.exit_code is not None:
             return "exit"
         if self._workload is not None and self._workload.exit_code is not None:
             return "while"
-        self.patience_ms = PATIENCE_MS
-        for end, reason in self._limits:
-            self.patience_ms = max(0, min(self.patience_ms, -(-(end - now) // MS)))
-            if now >= end:
-                return reason
-        return ""
+        self.patience_ms = self._ends.patience(PATIENCE_MS)
+        return self._ends.reason()
 
     def stop(self, reason: str) -> None:
         """Begin to end. Nothing happens when it is ending already."""

@@ -22,6 +22,7 @@ from kpmagic.agent.command import send_output
 from kpmagic.agent.cost import Cost
 from kpmagic.agent.gate import LAST_PROGRAM_SECONDS, wait_for_programs
 from kpmagic.agent.kmodprobes import ModuleProbes
+from kpmagic.agent.limits import Ends
 from kpmagic.agent.mappings import Mappings
 from kpmagic.agent.mechanism import Watch, require
 from kpmagic.agent.missed import Missed
@@ -60,6 +61,7 @@ class Session:
         self.patience_ms = BUSY_MS
         self._channel = channel
         self._asked = asked
+        self._ends = Ends(asked.limits)
         self._state = self._running
         self._reason = ""
         self._error: str | None = None
@@ -142,9 +144,7 @@ class Session:
         self._remark(self._mappings.remark)
         if self._workload is not None:
             self._workload.wait_until_held()
-        limits = ((self._asked.for_ns, "for"), (self._asked.max_ns, "max-time"))
-        now = time.monotonic_ns()
-        self._limits = [(now + limit, reason) for limit, reason in limits if limit is not None]
+        self._ends.begin()
         self._cost.begin()
         self._probes.gate.open(self._asked.config["max_rows"])
         if self._workload is not None:
@@ -208,11 +208,11 @@ class Session:
         self._tell_counters()
         self._tell_mechanism()
         self._remark(self._alarm.change(self._watch.mechanism, self._ways))
-        reason = self._why_stop(time.monotonic_ns())
+        reason = self._why_stop()
         if reason:
             self.stop(reason)
 
-    def _why_stop(self, now: int) -> str:
+    def _why_stop(self) -> str:
         if self._cost.too_high:
             return "max-overhead"
         most = self._asked.config["max_rows"]
@@ -220,11 +220,8 @@ class Session:
             return "max-events"
         if self._workload is not None and self._workload.exit_code is not None:
             return "while"
-        for end, reason in self._limits:
-            self.patience_ms = max(0, min(self.patience_ms, -(-(end - now) // MS)))
-            if now >= end:
-                return reason
-        return ""
+        self.patience_ms = self._ends.patience(self.patience_ms)
+        return self._ends.reason()
 
     def _detaching(self) -> None:
         self._send_rows()
