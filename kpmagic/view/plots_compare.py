@@ -39,8 +39,9 @@ class Compared(Protocol):
 def overlaid(compared: Compared) -> go.Figure:
     """Return both cumulative distributions, with the quantiles and their limits."""
     joined = np.concatenate(compared.samples)
-    wide = joined.min() > 0 and joined.max() > WIDE * np.median(joined)
-    unit, ns = scale_of(np.median(joined, keepdims=True) if wide else joined, compared.column)
+    middle = min(float(np.median(values)) for values in compared.samples)  # the quicker one's
+    wide = joined.min() > 0 and joined.max() > WIDE * middle
+    unit, ns = scale_of(np.array([middle]) if wide else joined, compared.column)
     traces = []
     sides = zip("ab", compared.names, compared.samples, COLORS, strict=False)
     for side, name, values, color in sides:

@@ -71,6 +71,14 @@ def test_what_is_shown() -> None:
     assert figure.layout.xaxis.title.text == "latency (µs)"
 
 
+def test_the_axis_is_logarithmic_where_the_quicker_run_would_be_a_line() -> None:
+    quick = seen(500, latency=np.full(500, 6_000) + np.arange(500))
+    slow = seen(500, latency=np.append(np.full(499, 60_000) + np.arange(499), 600_000))
+    assert kpmagic.compare(slow, slow).plot().layout.xaxis.type == "linear"
+    assert kpmagic.compare(quick, slow).plot().layout.xaxis.type == "log"
+    assert kpmagic.compare(slow, quick).plot().layout.xaxis.title.text == "latency (µs)"
+
+
 def test_refusals() -> None:
     run = latencies(5, 1)
     names = seen(3, name=pd.Categorical(list("abc")))
