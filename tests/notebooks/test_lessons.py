@@ -144,6 +144,13 @@ def test_from_the_recording(lesson: Lesson, open_lesson: Any, tmp_path: Path) ->
     assert not (tmp_path / "cache" / "kernels").exists()
 
 
+def test_all_lessons_open_alike() -> None:
+    """So what one lesson says where something is missing, all say."""
+    openings = [lesson.code[0].source.rpartition("\n")[0] for lesson in LESSONS]
+    assert len(LESSONS) == 12
+    assert len(set(openings)) == 1
+
+
 NOT_INSTALLED = "import sys; sys.modules['kpmagic'] = None"
 
 
