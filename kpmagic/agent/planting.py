@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import resource
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -30,8 +31,11 @@ def batches(programs: Iterable[Program]) -> Iterator[list[Program]]:
 
 
 def make_room(places: int) -> None:
-    """Let this process have two descriptors for each place, should it not be allowed so many."""
-    needed = SPARE + 2 * places
+    """Let this process have two descriptors for each place more than it has now.
+
+    A run has a dozen besides: a hundred of them are more than the 1,024 that are usual.
+    """
+    needed = len(os.listdir("/proc/self/fd")) + SPARE + 2 * places
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
         with contextlib.suppress(ValueError, OSError):  # planting will say that it is too many

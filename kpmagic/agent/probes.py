@@ -17,7 +17,7 @@ from kpmagic.agent.leftovers import count_in_flight, names_in_stacks
 from kpmagic.agent.libbpf import SENTENCE, WALK, Link, Map, Object
 from kpmagic.agent.maps import read_aggregates, read_keys
 from kpmagic.agent.missed import Missed, count_missed
-from kpmagic.agent.planting import Planting, StillHere, batches, make_room
+from kpmagic.agent.planting import Planting, StillHere, batches
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
 
@@ -81,7 +81,6 @@ class Probes:
 
     def attach(self) -> dict[str, Any]:
         """Plant all programs; return the wire's "attached", "left_out", "ways". Raises Refused."""
-        make_room(len(self._asked.programs))
         planted = Planting(self._object, self._links, self._still_here)
         for together in batches(self._asked.programs):
             planted.plant(together)

@@ -26,6 +26,7 @@ from kpmagic.agent.limits import Ends
 from kpmagic.agent.mappings import Mappings
 from kpmagic.agent.mechanism import Watch, require
 from kpmagic.agent.missed import Missed
+from kpmagic.agent.planting import make_room
 from kpmagic.agent.probes import Probes
 from kpmagic.agent.pump import Pump
 from kpmagic.agent.refusal import Refused
@@ -83,6 +84,7 @@ class Session:
 
     def _plant(self) -> None:
         cgroup = self._workload.cgroup.id if self._workload and self._asked.follow else 0
+        make_room(len(self._asked.programs))
         code.remember(self._asked.programs)
         self._alarm = Alarm()
         try:
