@@ -4,12 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +13,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from lab_server import Lab, end_kernels
 
 playwright = pytest.importorskip("playwright.sync_api")
 Page, Locator = playwright.Page, playwright.Locator
@@ -28,53 +25,6 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "notebook-extension/tracker": {"windowingMode": "none"},
-}
-
-
-class Lab:
-    """A JupyterLab server over an empty folder; with Notebook 7, which it serves, too."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "notebooks"
-        self.folder.mkdir()
-        self._settings(folder / "settings")
-        own = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime",
-               "JUPYTER_DATA_DIR": "data", "IPYTHONDIR": "ipython"}  # fmt: skip
-        paths = {name: str(folder / where) for name, where in own.items()}
-        self.runtime = folder / "runtime"
-        command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
-            "--ServerApp.token=", f"--ServerApp.root_dir={self.folder}",
-            "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
-        ]  # fmt: skip
-        with (folder / "server.log").open("wb") as log:
-            self.server = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                env=os.environ | paths | {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")},
-            )  # fmt: skip
-        self.url = self._wait_for_url()
-
-    def _settings(self, folder: Path) -> None:
-        for name, values in SETTINGS.items():
-            file = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(values))
-
-    def _wait_for_url(self) -> str:
-        for _ in range(600):
-            for file in self.runtime.glob("jpserver-*.json"):
-                with contextlib.suppress(json.JSONDecodeError):  # half written
-                    return str(json.loads(file.read_text())["url"])
-            assert self.server.poll() is None, "the server has ended: see server.log"
-            time.sleep(0.1)
-        raise AssertionError("the server did not start within a minute")
-
-    def close(self) -> None:
-        self.server.terminate()
-        self.server.wait(30)
 
 
 class Notebook:
@@ -193,9 +143,4 @@ def notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Iterator[A
         return opened[-1]
 
     yield open_
-    page.evaluate("""async () => {
-        const answer = await fetch('/api/sessions');
-        for (const session of await answer.json())
-            await fetch('/api/sessions/' + session.id, {method: 'DELETE', headers:
-                {'X-XSRFToken': (document.cookie.match(/_xsrf=([^;]*)/) || [])[1]}});
-    }""")
+    end_kernels(page)
