@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -168,6 +169,8 @@ class Session:
         self._options: dict[str, Any] = {}
         self._named: dict[str, Connection] = {}
         self._failed: dict[str, AnyRun] = {}
+        self._numbers = itertools.count()
+        self._added: weakref.WeakKeyDictionary[AnyRun, int] = weakref.WeakKeyDictionary()
         self._runs: weakref.WeakKeyDictionary[Link, dict[str, AnyRun]] = (
             weakref.WeakKeyDictionary()
         )
@@ -223,7 +226,8 @@ class Session:
 
     def runs(self) -> list[AnyRun]:
         """Return the runs by name, of all targets, oldest first."""
-        return [run for runs in self._runs.values() for run in runs.values()]
+        found = [run for runs in self._runs.values() for run in runs.values()]
+        return sorted(found, key=lambda run: self._added[run])
 
     def failed(self, run: AnyRun) -> None:
         """Keep a run that did not start, so that ``%kp show`` can say why."""
@@ -246,6 +250,7 @@ class Session:
         self._failed.pop(run.name, None)
         old = runs.pop(run.name, None)
         runs[run.name] = run
+        self._added[run] = next(self._numbers)
         return old
 
     def close(self) -> None:

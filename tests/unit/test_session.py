@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""The runs that a notebook knows by name, on whatever targets they are."""
+
+from __future__ import annotations
+
+from far_end import FarEnd, a_run, started, stopped
+
+from kpmagic.channel.connection import Connection
+from kpmagic.session import Session
+
+
+def test_a_name_is_its_newest_run_whichever_target_came_last() -> None:
+    answers = {"start": started, "stop": stopped}
+    with Connection(FarEnd(answers)) as first, Connection(FarEnd(answers)) as second:
+        for each in (first, second):
+            each.wait_for_hello()
+        session = Session()
+        runs = [a_run(connection) for connection in (first, second, first)]
+        for run in runs:
+            session.add(run)
+        other = a_run(second, symbol="vfs_write")
+        session.add(other)
+        assert session.find("vfs_read") is runs[2]
+        assert session.runs() == [runs[1], runs[2], other]
+        session.add(again := a_run(second))
+        assert session.find("vfs_read") is again
