@@ -57,6 +57,7 @@ def quick(figures: Figures) -> None:
 
 def main(arguments: list[str]) -> int:
     """Measure, print and write down."""
+    BUILT.mkdir(parents=True, exist_ok=True)
     figures = Figures()
     try:
         (quick if "--quick" in arguments else whole)(figures)

@@ -21,6 +21,7 @@ from .model import Module, Probe
 from .planted.cost import Costs
 from .planted.values import Probed
 from .saved.plain import from_plain, to_plain
+from .whole import replacing
 
 ENVIRONMENT = "KPMAGIC_RECORD"
 FILE = "answers.json"
@@ -123,9 +124,8 @@ def add(where: Path, answer: Answer) -> None:
     where.mkdir(parents=True, exist_ok=True)
     file = where / FILE
     kept = [each for each in (read(file) if file.exists() else ()) if each.cell != answer.cell]
-    temporary = file.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(to_plain([*kept, answer]), indent=1))
-    os.replace(temporary, file)
+    with replacing(file) as out:
+        out.write(json.dumps(to_plain([*kept, answer]), indent=1).encode())
 
 
 def failure_of(error: KpmagicError) -> Failure:

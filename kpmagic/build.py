@@ -6,9 +6,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
-import os
 import re
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ from kpmagic.errors import BuildError, CellError, Place
 from kpmagic.kernel.facts import KernelFacts
 from kpmagic.kernel.pruned import packed
 from kpmagic.model import Artifact, Plan, Probe, Source
+from kpmagic.whole import write_private
 
 BACKENDS: dict[str, Backend] = {"bpf": Bpf(), "bcc": Bcc()}
 
@@ -157,7 +156,4 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, object_: bytes) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(hashlib.sha256(object_).digest() + object_)
-    os.replace(temporary, path)
+    write_private(path, hashlib.sha256(object_).digest() + object_)

@@ -16,10 +16,11 @@ from .life import Life
 from .rows.aggregates import decode_all
 from .rows.recording import Rows
 from .rows.stack_names import STACKS
-from .saved.parquet import replacing, write
+from .saved.parquet import write
 from .saved.past import Left, Past, to_metadata
 from .saved.recorded import is_recording
 from .saved.spool import Spool
+from .whole import replacing
 
 if TYPE_CHECKING:
     from .result import Result

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..cell.syntax import suggestion
 from ..errors import CellError, RecordingError
+from ..whole import replacing
 from . import perfetto as perfetto_format
 from .seen import Seen, rows
 from .stacks import folded as one_line
@@ -26,7 +27,8 @@ def export(seen: Seen, form: str, path: str | Path) -> Path:
     data = FORMATS[form](seen)
     target = Path(path).expanduser()
     try:
-        target.write_bytes(data)
+        with replacing(target) as file:
+            file.write(data)
     except OSError as error:
         raise RecordingError(
             f"cannot write {str(target)!r}: {error.strerror}",

@@ -7,9 +7,7 @@ number, which is found by reading its first lines.
 
 from __future__ import annotations
 
-import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +17,7 @@ from kpmagic.kernel import kallsyms
 from kpmagic.kernel.btf import Btf
 from kpmagic.kernel.kallsyms import Kallsyms
 from kpmagic.kernel.probeable import Blacklist, Traceable
+from kpmagic.whole import write_private
 
 TRACEABLE = (
     "/sys/kernel/tracing/available_filter_functions",
@@ -66,18 +65,6 @@ def first_readable(read: Read, paths: Iterable[str]) -> bytes | None:
     return None
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file: all of it or nothing, even if two notebooks do so at once."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 class Kept:
     """The files kept for one build, filled from the target when they are missing."""
 
@@ -93,7 +80,7 @@ class Kept:
 
     def write(self, name: str, content: bytes) -> None:
         """Keep ``content``."""
-        write_whole(self.path(name), content)
+        write_private(self.path(name), content)
 
     @property
     def btf_file(self) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from kpmagic.kernel.btf import Btf
 from kpmagic.kernel.facts import KernelFacts, ModuleTypes
-from kpmagic.kernel.kept import Read, first_readable, write_whole
+from kpmagic.kernel.kept import Read, first_readable
 from kpmagic.model import Spec
+from kpmagic.whole import write_private
 
 ON_TARGET = "/sys/kernel/btf/{}"
 LOADED = "/proc/modules"
@@ -55,5 +56,5 @@ def _kept(name: str, data: bytes, facts: KernelFacts) -> ModuleTypes:
     digest = hashlib.sha256(data).hexdigest()[:16]
     file = Path(facts.btf_file).parent / f"{name}-{digest}.btf"
     if not file.exists():
-        write_whole(file, data)
+        write_private(file, data)
     return ModuleTypes(Btf(data, facts.btf), file, digest)

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +20,7 @@ from ..compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
 from ..compiler.toolchain import bpf_directory
 from ..errors import BuildError, MissingDependency, Place, TargetError
 from ..model import Artifact, Module, Plan, Source
+from ..whole import write_private
 
 if TYPE_CHECKING:
     from ..targets.base import Progress, Target
@@ -214,7 +213,4 @@ def _read(path: Path) -> tuple[bytes, list[str]] | None:
 
 def _write(path: Path, object_: bytes, warnings: list[str]) -> None:
     content = "\n".join(warnings).replace("\0", "").encode("utf-8", "replace") + b"\0" + object_
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(hashlib.sha256(content).digest() + content)
-    os.replace(temporary, path)
+    write_private(path, hashlib.sha256(content).digest() + content)

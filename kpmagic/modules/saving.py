@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..outcome import Outcome
-from ..saved.parquet import replacing, write
+from ..saved.parquet import write
 from ..saved.past import ModulePast, to_metadata
 from ..saving import finish_by, record_by, save_by
+from ..whole import replacing
 
 if TYPE_CHECKING:
     from .run import ModuleLife, ModuleRun

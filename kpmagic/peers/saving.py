@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..saved.parquet import replacing, write
+from ..saved.parquet import write
 from ..saved.past import PeerPast, to_metadata
 from ..saving import finish_by, record_by, save_by
+from ..whole import replacing
 from .bcc_output import BccOutput
 from .output import Output
 

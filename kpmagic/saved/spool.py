@@ -15,8 +15,9 @@ from ..rows.arrow import from_arrow
 from ..rows.batches import joined, pack, unpack
 from ..rows.frames import Table, to_arrow
 from ..rows.recording import Rows
+from ..whole import replacing
 from .journal import Journal, read
-from .parquet import Stored, replacing, write
+from .parquet import Stored, write
 
 HEAD = 20  # rows that stay in memory, for the card
 

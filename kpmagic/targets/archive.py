@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import subprocess
 import zipfile
 from pathlib import Path
 
 from kpmagic import agent, cache
+from kpmagic.whole import write_private
 
 MAIN = """\
 import sys
@@ -63,7 +63,5 @@ def compiled(archive: bytes, python: Path) -> bytes:
                               capture_output=True, start_new_session=True, check=False)  # fmt: skip
         if done.returncode:
             return archive  # the guest's console will show why
-        draft = path.with_name(f".{path.name}-{os.getpid()}")
-        draft.write_bytes(done.stdout)
-        draft.rename(path)
+        write_private(path, done.stdout)
     return path.read_bytes()

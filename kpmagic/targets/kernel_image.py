@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import TypedDict
@@ -12,6 +11,7 @@ from typing import TypedDict
 from kpmagic import cache
 from kpmagic.errors import TargetError
 from kpmagic.targets import bzimage
+from kpmagic.whole import write_private
 
 IMAGES = ("vmlinux", "vmlinuz", "bzImage", "arch/x86/boot/bzImage")
 
@@ -76,9 +76,7 @@ def _image(path: Path) -> Path:
 def _keep(path: Path, data: bytes) -> Path:
     """Write ``data`` unless it is there; the directory's name is its digest."""
     if not path.exists():
-        draft = path.with_name(f".{path.name}-{os.getpid()}")
-        draft.write_bytes(data)
-        draft.rename(path)
+        write_private(path, data)
     return path
 
 

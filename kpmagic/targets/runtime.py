@@ -20,6 +20,7 @@ from kpmagic.errors import TargetError
 from kpmagic.targets import initramfs
 from kpmagic.targets.exports import SYSTEM
 from kpmagic.targets.initramfs import Entry
+from kpmagic.whole import write_private
 
 LISTING = "files.json"
 
@@ -96,9 +97,7 @@ def _collected(python: Path, agent: bytes) -> bytes:
                 f"{str(python)!r} cannot run the agent: {' '.join(last)}",
                 hint="the sandbox's agent needs Python 3.9 or newer there",
             )
-        draft = path.with_name(f".{path.name}-{os.getpid()}")
-        draft.write_bytes(done.stdout)
-        draft.rename(path)
+        write_private(path, done.stdout)
     return path.read_bytes()
 
 

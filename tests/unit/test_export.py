@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,27 @@ def test_refusals(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     with pytest.raises(CellError, match="'cpu' holds no stacks"):
         flame(stacked(), "cpu")
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path) -> None:
+    place = tmp_path / "rows.csv"
+    place.write_text("what was there\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(RecordingError, match=r"cannot write .*: File too large"):
+            export(seen(1000), "csv", place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [*tmp_path.iterdir()] == [place]
+    assert place.read_text() == "what was there\n"
+
+
+def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
+    place = tmp_path / "rows.csv"
+    (tmp_path / "link").symlink_to(place)
+    export(seen(1), "csv", tmp_path / "link")
+    assert place.exists() and (tmp_path / "link").is_symlink()
 
 
 def test_an_icicle() -> None:

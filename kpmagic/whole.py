@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""Files that are there whole or not at all, even when the disk fills or two notebooks write one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` when all went well, and else leaves nothing.
+
+    Other users may read it as the umask says. Raises OSError.
+    """
+    with _replacing(path, 0o666 & ~_umask()) as file:
+        yield file
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that is its user's alone. Raises OSError."""
+    with _replacing(path, 0o600) as file:
+        file.write(content)
+
+
+@contextmanager
+def _replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
+    target = path.resolve()  # what a link leads to, not the link
+    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.chmod(draft, mode)
+        os.replace(draft, target)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def _umask() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    return 0o077
