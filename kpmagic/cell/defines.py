@@ -14,7 +14,7 @@ RESERVED = re.compile(r"__|_[A-Z]|kp_|KP_|bpf_|BPF_")
 def parse_define(word: str, names: Mapping[str, object]) -> tuple[str, str]:
     """Return name and C text of ``NAME=VALUE``; ``$name`` is looked up in ``names``.
 
-    Raises ValueError.
+    Raises ValueError; NameError when there is no such Python variable.
     """
     name, equals, value = word.partition("=")
     if not equals:
@@ -23,7 +23,7 @@ def parse_define(word: str, names: Mapping[str, object]) -> tuple[str, str]:
         return checked_name(name), _checked_text(value)
     python_name = value[1:]
     if python_name not in names:
-        raise ValueError(f"no Python variable {python_name!r}")
+        raise NameError(f"no Python variable {python_name!r}", name=python_name)
     return checked_name(name), literal(names[python_name])
 
 

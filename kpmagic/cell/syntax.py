@@ -215,6 +215,9 @@ class Line:
                 self.values[option.field] = option.parse(text)
         except ValueError as error:
             self.fail(f"{flag} {text}: {error}", at)
+        except NameError as error:
+            hint = f"give it a value first, in a cell of its own: {error.name} = 4096"
+            self.fail(f"{flag} {text}: {error}", at, hint)
         if option.field == "where":
             self.where_at = len(self.prefix) + at + 1
 

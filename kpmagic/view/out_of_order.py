@@ -11,6 +11,7 @@ from typing import Any
 
 from IPython import get_ipython
 
+from ..errors import KpmagicError
 from .clean import clean
 
 MADE = r"(?:^%%?[a-z]+\b[^\n]*\s(?:-o|--out)[ =]{name}\b)|(?:^{name}\s*(?:,[^=\n]*)?=(?!=))"
@@ -28,6 +29,8 @@ def watch(folder: Path, number: str) -> None:
 
     def after(result: Any) -> None:
         error = result.error_in_exec
+        if isinstance(error, KpmagicError):  # of a magic's line, -D LIMIT=$limit
+            error = error.__context__
         name = error.name if isinstance(error, NameError) else ""
         if name and (hint := hint_for(name, _cells(folder, number))):
             print(hint)

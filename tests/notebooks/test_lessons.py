@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 from pathlib import Path
@@ -197,3 +198,19 @@ def test_cells_out_of_order(open_lesson: Any) -> None:
     with pytest.raises(CellExecutionError):
         notebook.run("raeds")
     assert "further up" not in text_of(notebook.notebook.cells[-1])
+
+
+@ALL
+@pytest.mark.timeout(120)
+def test_from_the_last_cell_to_the_first(lesson: Lesson, open_lesson: Any) -> None:
+    """Each cell works, or says which cell above it was not run, or what kpmagic has against it."""
+    notebook = open_lesson(lesson, KPMAGIC_TARGET="replay")
+    notebook.execute(lesson.code[0])
+    for cell in reversed(lesson.code[1:]):
+        with contextlib.suppress(CellExecutionError):
+            notebook.execute(cell)
+            continue
+        shown = text_of(notebook.notebook.cells[-1])
+        if re.search("no Python variable|is not defined", shown):
+            assert "is made by a cell further up" in shown, f"{cell.id}: {shown}"
+        assert "hint:" in shown, f"{cell.id}: {shown}"
