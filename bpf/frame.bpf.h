@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * What happens around a handler's body: is the gate open, does a filter say no, where does the
- * row go. Needs KP_CPUS (a power of two) and KP_RECORD (bytes) from the generated source.
+ * What happens around a handler's body: is the gate open, where does the row go. Needs KP_CPUS (a power of two) and KP_RECORD (bytes) from the generated source.
  */
 #ifndef KPMAGIC_FRAME_BPF_H
 #define KPMAGIC_FRAME_BPF_H
@@ -56,92 +55,11 @@ static __always_inline bool kp_watching(struct kp_hit *hit)
 	return true;
 }
 
-static __always_inline bool kp_unwanted(const struct kp_hit *hit)
-{
-	if (!(hit->asked & KP_FILTERED))
-		return false;
-	if (kp_config.cgroup && bpf_get_current_cgroup_id() != kp_config.cgroup)
-		return true;
-	if (kp_config.pid && hit->id >> 32 != kp_config.pid)
-		return true;
-	if (kp_config.cpu >= 0 && hit->number != kp_config.cpu)
-		return true;
-	if (KP_HAS_COMM(&kp_config)) {
-		/* the kernel writes up to the NUL only */
-		char comm[16] __attribute__((aligned(8))) = {};
-
-		bpf_get_current_comm(comm, sizeof(comm));
-		if (!KP_SAME_16(comm, &kp_config.comm))
-			return true;
-	}
-	return false;
-}
-
-/* One hit in so many is recorded, as the agent has it now. */
-static __always_inline __u64 kp_one_in(const struct kp_hit *hit)
-{
-	return hit->asked & KP_EASED ? ((const volatile struct kp_gate *)&kp.gate)->one_in : 1;
-}
-
-/* Whether this hit is left out for --max-overhead: the first of every `one_in` of a CPU is not. */
-static __always_inline bool kp_spared(struct kp_hit *hit)
-{
-	__u64 one_in = kp_one_in(hit);
-
-	if (one_in <= 1)
-		return false;
-	if (!hit->cpu->spare) {
-		hit->cpu->spare = one_in - 1;
-		return false;
-	}
-	hit->cpu->spare--;
-	hit->cpu->sampled++;
-	return true;
-}
-
-/* Count the hit; whether the options want it. */
-static __always_inline bool kp_wanted(struct kp_hit *hit)
-{
-	hit->cpu->hits++;
-	if (!kp_unwanted(hit))
-		return true;
-	hit->cpu->filtered++;
-	return false;
-}
-
-/* The same where no call has begun before: what --max-overhead leaves out is not wanted. */
-static __always_inline bool kp_begin(struct kp_hit *hit)
-{
-	return kp_wanted(hit) && !kp_spared(hit);
-}
-
-/* Whether --max-overhead leaves a call out: it is counted now, and its return not looked at. */
-static __always_inline bool kp_spared_call(struct kp_hit *hit)
-{
-	if (kp_one_in(hit) <= 1)
-		return false;
-	if (kp_unwanted(hit))
-		hit->cpu->filtered++;
-	else if (!kp_spared(hit))
-		return false;
-	hit->cpu->hits++;
-	hit->cpu->entries++;
-	return true;
-}
-
-/* Whether --sample leaves this hit out: the first of every `sample` hits of a CPU is kept. */
-static __always_inline bool kp_sampled_out(struct kp_hit *hit)
-{
-	if (!(hit->asked & KP_SAMPLED))
-		return false;
-	if (hit->cpu->skip) {
-		hit->cpu->skip--;
-		hit->cpu->sampled++;
-		return true;
-	}
-	hit->cpu->skip = kp_config.sample - 1;
-	return false;
-}
+#define KP_GATE (&kp.gate)
+#define kp_current_cgroup bpf_get_current_cgroup_id
+#define kp_current_comm bpf_get_current_comm
+#define kp_sampled_out kp_skipped
+#include "chosen.h"
 
 /* Room for a row, its header filled in; NULL, and counted, when the buffer is full. */
 static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row)
@@ -152,12 +70,7 @@ static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row)
 		hit->cpu->dropped++;
 		return NULL;
 	}
-	header->ts = ts;
-	header->pid = hit->id >> 32;
-	header->tid = hit->id;
-	header->cpu = hit->number;
-	header->site = hit->site;
-	header->row = row;
+	kp_head(header, hit, ts, row);
 	/* not every kernel pads; two words, where memset() of what follows two halves is four */
 	((__u64 *)header->comm)[0] = 0;
 	((__u64 *)header->comm)[1] = 0;

@@ -212,70 +212,8 @@ static bool kp_watching(struct kp_hit *hit)
 	return true;
 }
 
-static bool kp_unwanted(const struct kp_hit *hit)
-{
-	if (!(hit->asked & KP_FILTERED))
-		return false;
-	if (kp_config.cgroup && kp_current_cgroup() != kp_config.cgroup)
-		return true;
-	if (kp_config.pid && hit->id >> 32 != kp_config.pid)
-		return true;
-	if (kp_config.cpu >= 0 && kp_this_cpu() != kp_config.cpu)
-		return true;
-	return kp_config.comm[0] && strncmp(kp_config.comm, current->comm, sizeof(kp_config.comm));
-}
-
-/* One hit in so many is recorded, as the agent has it now. */
-static __u64 kp_one_in(const struct kp_hit *hit)
-{
-	return hit->asked & KP_EASED ? READ_ONCE(kp->gate.one_in) : 1;
-}
-
-/* Whether this hit is left out for --max-overhead: the first of every `one_in` of a CPU is not. */
-static bool kp_spared(struct kp_hit *hit)
-{
-	__u64 one_in = kp_one_in(hit);
-
-	if (one_in <= 1)
-		return false;
-	if (!hit->cpu->spare) {
-		hit->cpu->spare = one_in - 1;
-		return false;
-	}
-	hit->cpu->spare--;
-	hit->cpu->sampled++;
-	return true;
-}
-
-/* Count the hit; whether the options want it. */
-static bool kp_wanted(struct kp_hit *hit)
-{
-	hit->cpu->hits++;
-	if (!kp_unwanted(hit))
-		return true;
-	hit->cpu->filtered++;
-	return false;
-}
-
-/* The same where no call has begun before: what --max-overhead leaves out is not wanted. */
-static inline bool kp_begin(struct kp_hit *hit)
-{
-	return kp_wanted(hit) && !kp_spared(hit);
-}
-
-/* Whether --max-overhead leaves a call out: it is counted now, and its return not looked at. */
-static inline bool kp_spared_call(struct kp_hit *hit)
-{
-	if (kp_one_in(hit) <= 1)
-		return false;
-	if (kp_unwanted(hit))
-		hit->cpu->filtered++;
-	else if (!kp_spared(hit))
-		return false;
-	hit->cpu->hits++;
-	hit->cpu->entries++;
-	return true;
-}
+#define KP_GATE (&kp->gate)
+#include "chosen.h"
 
 /* The handler of a hit that was watched is through: what it took. */
 static void kp_end(struct kp_hit *hit)
@@ -284,18 +222,10 @@ static void kp_end(struct kp_hit *hit)
 	hit->cpu->busy += kp_time() - hit->began;
 }
 
-/* Whether --sample leaves this hit out: the first of every `sample` hits of a CPU is kept. */
+/* What chosen.h says of --sample, for the body, which is compiled apart. */
 bool kp_sampled_out(struct kp_hit *hit)
 {
-	if (!(hit->asked & KP_SAMPLED))
-		return false;
-	if (hit->cpu->skip) {
-		hit->cpu->skip--;
-		hit->cpu->sampled++;
-		return true;
-	}
-	hit->cpu->skip = kp_config.sample - 1;
-	return false;
+	return kp_skipped(hit);
 }
 
 /* This CPU's place to put a row together in, its header filled in. */
@@ -304,12 +234,7 @@ void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row)
 	struct kp_header *header = (void *)kp_records[kp_this_cpu() & (KP_CPUS - 1)];
 
 	memset(header, 0, KP_RECORD);
-	header->ts = ts;
-	header->pid = hit->id >> 32;
-	header->tid = hit->id;
-	header->cpu = hit->number;
-	header->site = hit->site;
-	header->row = row;
+	kp_head(header, hit, ts, row);
 	kp_current_comm(header->comm, sizeof(header->comm));
 	return header;
 }

@@ -50,13 +50,6 @@ struct kp_call_key {
  */
 #define KP_LOCAL __attribute__((nodebug))
 
-/* volatile: a constant of .rodata has its value only when the program is loaded */
-#define KP_SAME_16(a, b)                                                                      \
-	(((const volatile __u64 *)(a))[0] == ((const volatile __u64 *)(b))[0] &&              \
-	 ((const volatile __u64 *)(a))[1] == ((const volatile __u64 *)(b))[1])
-
-#define KP_HAS_COMM(config) (((const volatile __u64 *)(config)->comm)[0])
-
 /* 0 for 0, 1 + log2 for what is above */
 static __always_inline __s32 kp_log2(__u64 value)
 {

@@ -74,6 +74,18 @@ struct kp_hit {
 	__u64 began;	/* a module's handler, kp_time() */
 };
 
+/* All of a row's header but comm. */
+static __always_inline void kp_head(struct kp_header *header, const struct kp_hit *hit, __u64 ts,
+				    __u16 row)
+{
+	header->ts = ts;
+	header->pid = hit->id >> 32;
+	header->tid = hit->id;
+	header->cpu = hit->number;
+	header->site = hit->site;
+	header->row = row;
+}
+
 /* A running total, one per CPU, of one key of an aggregation. */
 struct kp_total {
 	__u64 n;

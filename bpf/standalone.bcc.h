@@ -46,15 +46,11 @@ static __always_inline bool kp_sampled_out(struct kp_hit *hit)
 	return false;
 }
 
-static __always_inline void kp_head(struct kp_hit *hit, struct kp_header *header, __u64 ts,
-				    __u16 row)
+/* A row's header, the name of the task with it. */
+static __always_inline void kp_named_head(const struct kp_hit *hit, struct kp_header *header,
+					  __u64 ts, __u16 row)
 {
-	header->ts = ts;
-	header->pid = hit->id >> 32;
-	header->tid = hit->id;
-	header->cpu = hit->number;
-	header->site = hit->site;
-	header->row = row;
+	kp_head(header, hit, ts, row);
 	__builtin_memset(header->comm, 0, sizeof(header->comm));
 	bpf_get_current_comm(header->comm, sizeof(header->comm));
 }

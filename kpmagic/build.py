@@ -26,6 +26,7 @@ from kpmagic.model import Artifact, Plan, Probe, Source
 from kpmagic.whole import write_private
 
 BACKENDS: dict[str, Backend] = {"bpf": Bpf(), "bcc": Bcc()}
+FRAME = ("frame.bpf.h", "chosen.h")  # what is compiled with each handler
 
 _compilers: dict[str, Compiler] = {}
 _lock = threading.Lock()
@@ -138,8 +139,8 @@ def _at_the_cell(error: BuildError, probe: Probe) -> BuildError:
 
 def _digest(source: Source, compiler: Compiler, probe: Probe) -> str:
     """Name an object by all that it is made from."""
-    frame = (bpf_directory() / "frame.bpf.h").read_text()
-    parts = (source.text, frame, *compiler.headers.arguments, compiler.version)
+    frame = [(bpf_directory() / name).read_text() for name in FRAME]
+    parts = (source.text, *frame, *compiler.headers.arguments, compiler.version)
     parts += tuple(define_arguments(probe))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

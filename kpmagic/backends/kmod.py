@@ -19,7 +19,8 @@ from kpmagic.model import Aggregate, Layout, Plan, Program, Source
 MAIN, BODY = "handlers.c", "body.c"
 # the agent gives each module that it loads a name of the same length
 NAME = "kpmagic_00000000"
-OWN_HEADERS = ("kpmagic.kmod.h", "frame.kmod.h", "record.h", "body.h", "errno.h", "members.h")
+OWN_HEADERS = ("kpmagic.kmod.h", "frame.kmod.h", "chosen.h", "record.h", "body.h", "errno.h",
+               "members.h")  # fmt: skip
 
 MAKEFILE = """\
 # SPDX-License-Identifier: GPL-2.0-only OR MIT

@@ -150,7 +150,7 @@ def _render(piece: Piece) -> str:
 def _emit(emit: Emit) -> Iterator[str]:
     row = f"struct kp_row_{emit.row}"
     yield f"{row} *kp_r = kp_rows.ringbuf_reserve(sizeof({row}));"
-    yield f"if (kp_r) {{ kp_head(kp_hit, &kp_r->header, kp_ts, {emit.row});"
+    yield f"if (kp_r) {{ kp_named_head(kp_hit, &kp_r->header, kp_ts, {emit.row});"
     for column in emit.columns:
         yield calls.store(column, f"kp_r->{layout.c_name(column.name)}")
     yield "kp_rows.ringbuf_submit(kp_r, BPF_RB_NO_WAKEUP); kp_hit->cpu->rows++; }"

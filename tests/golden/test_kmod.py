@@ -41,6 +41,6 @@ def test_the_module_of_a_cell(name: str, tiny: TinyKernel, request: pytest.Fixtu
 def test_every_file_of_it_is_there(tiny: TinyKernel) -> None:
     source = render(tiny, "kmod-entry.c")
     assert set(source.files) == {"handlers.c", "body.c", "Makefile", "kpmagic.kmod.h",
-                                 "frame.kmod.h", "record.h", "body.h", "errno.h",
+                                 "frame.kmod.h", "chosen.h", "record.h", "body.h", "errno.h",
                                  "members.h"}  # fmt: skip
     assert f"obj-m := {source.module}.o" in source.files["Makefile"]
