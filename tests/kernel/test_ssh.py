@@ -83,6 +83,15 @@ def test_a_probe_there_as_in_the_sandbox(far: FarMachine, user: str) -> None:
     until(lambda: not far.kprobes() and not far.cgroups())
 
 
+def test_a_users_stack_there_has_names_from_the_programs_there(far: FarMachine) -> None:
+    deep = Path(__file__).parent / "workloads/deep.c"
+    with kpmagic.connect("ssh://ada@far") as connection:
+        run = kpmagic.probe("__x64_sys_getsid", "emit(ustack());", target=connection, follow=True,
+                            command=f"gcc -O0 -o /tmp/deep {deep} && /tmp/deep 23")  # fmt: skip
+        names = [row[:3] for row in run.df()["ustack"]]
+    assert names.count(["innermost", "middle", "main"]) == 23
+
+
 def test_facts_come_over_the_channel_once(
     far: FarMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,7 +177,8 @@ def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
     place = tmp_path / "rows.csv"
     (tmp_path / "link").symlink_to(place)
     export(seen(1), "csv", tmp_path / "link")
-    assert place.exists() and (tmp_path / "link").is_symlink()
+    assert place.exists()
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_an_icicle() -> None:
