@@ -105,6 +105,7 @@ crash: setup
 check: setup
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) -m mypy bench/*.py
 	.venv/bin/lint-imports
 
 lock: setup

@@ -39,7 +39,7 @@ class Figures:
 
     def __init__(self) -> None:
         self._found: dict[str, list[float]] = defaultdict(list)
-        self.ratios: list[Ratio] = []
+        self._ratios: dict[str, Ratio] = {}
         self.notes: list[str] = []
 
     def add(self, name: str, value: float) -> None:
@@ -55,9 +55,19 @@ class Figures:
         return min(self._found[name]) if self._found.get(name) else float("nan")
 
     def ratio(self, name: str, value: float, bound: float, at_most: bool, why: str = "") -> None:
-        """Claim something. What could not be measured is no claim."""
+        """Claim something, or claim it anew. What could not be measured is no claim."""
         if value == value:
-            self.ratios.append(Ratio(name, value, bound, at_most, why))
+            self._ratios[name] = Ratio(name, value, bound, at_most, why)
+
+    @property
+    def ratios(self) -> list[Ratio]:
+        """What is claimed."""
+        return [*self._ratios.values()]
+
+    @property
+    def short(self) -> list[str]:
+        """The names of the ratios that fall short."""
+        return [ratio.name for ratio in self.ratios if not ratio.holds]
 
     def note(self, text: str) -> None:
         """Say what no number says."""

@@ -41,7 +41,7 @@ def measure(figures: Figures) -> None:
     sys.setprofile(count)
     frame = run.df()
     sys.setprofile(None)
-    threading.setprofile(None)  # type: ignore[arg-type]
+    threading.setprofile(None)
     columns = frame.memory_usage(deep=True).sum()
     figures.add("rows", len(frame))
     figures.add("dropped, as told", run.stats.dropped)
