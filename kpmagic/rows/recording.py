@@ -148,14 +148,27 @@ class Recording(Rows):
             if len(self.sites) > 1:
                 codes = self._take(-1, SITE, CType("int", 2), count)
                 table.add_names("probe", [site_name(site) for site in self.sites], codes)
-            self._add_fields(table, count)
+            fields = list(self._fields(count))
+        # not under the lock: a name may be asked of the target, and the thread that brings the
+        # answer must not wait in `feed` meanwhile
+        for name, parts in fields:
+            named = [(where, self._named(ctype, column)) for ctype, where, column in parts]
+            is_text = parts[0][0].kind == "string"
+            if len(self.layouts) > 1:
+                table.add_parts(name, named, is_text)
+            else:
+                table.add(name, named[0][1], is_text)
         return table
 
-    def _add_fields(self, table: Table, count: int) -> None:
+    def _fields(self, count: int) -> Iterator[tuple[str, list[tuple[CType, Array, Column]]]]:
+        """Yield each column's name and its parts: type, numbers of rows, values as they came.
+
+        Of a single layout all rows have all columns, and are not numbered.
+        """
         if len(self.layouts) < 2:
             for field in self.layouts[0].fields if self.layouts else ():
                 column = self._take(self.layouts[0].row, field.name, field.type, count)
-                table.add(field.name, self._named(field.type, column), field.type.kind == "string")
+                yield field.name, [(field.type, np.empty(0, np.int64), column)]
             return
         rows = self._take(-1, ROW, CType("int", 2), count)
         for name, owners in _owners(self.layouts):
@@ -163,8 +176,8 @@ class Recording(Rows):
             for layout, field in owners:
                 where = np.flatnonzero(rows == layout.row)
                 column = self._take(layout.row, name, field.type, len(where))
-                parts.append((where, self._named(field.type, column)))
-            table.add_parts(name, parts, owners[0][1].type.kind == "string")
+                parts.append((field.type, where, column))
+            yield name, parts
 
     def _named(self, ctype: CType, column: Column) -> Column:
         """Return a column as it is shown: stacks as lists of names."""

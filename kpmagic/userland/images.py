@@ -8,7 +8,6 @@ counts as the target's only if its identity is the same; else it is read from th
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -70,19 +69,18 @@ def _plainness(name: str) -> tuple[int, int, str]:
 
 
 class Images:
-    """The files of one target, each read once; ``read`` gets those that are not here."""
+    """The files of one target, kept once read; ``read`` gets those that are not here."""
 
     def __init__(self, read: Read | None = None) -> None:
         self._read = read
         self._known: dict[File, Image | None] = {}
-        self._lock = threading.Lock()
 
     def name(self, file: File, offset: int) -> str:
         """Return the function that an offset in a file is in, ``""`` for none."""
-        with self._lock:
-            if file not in self._known:
-                self._known[file] = self._image(file)
-            image = self._known[file]
+        if file not in self._known:
+            # under no lock: the thread that brings what is read may ask for a name itself
+            self._known[file] = self._image(file)
+        image = self._known[file]
         return "" if image is None else image.at(offset)
 
     def _image(self, file: File) -> Image | None:

@@ -17,6 +17,7 @@ from kpmagic.errors import CellError, MissingDependency, RecordingError
 from kpmagic.model import CType
 from kpmagic.rows import frames
 from kpmagic.rows.recording import Recording
+from kpmagic.rows.stack_names import StackNames
 
 U64, S64, S32, U8 = number(8), number(8, True), number(4, True), number(1)
 BOOL = CType("bool", 1)
@@ -223,3 +224,25 @@ def test_memory_of_a_million_rows() -> None:
     tracemalloc.stop()
     assert len(df) == 1_000_000
     assert peak < 2 * df.memory_usage(index=False).sum()
+
+
+@pytest.mark.parametrize("shapes", [1, 2])
+def test_rows_come_in_while_stacks_get_their_names(shapes: int) -> None:
+    """A name may be read from the target, and the answer comes behind the rows."""
+    stack = CType("ustack", 16, False, "unsigned long", 2)
+    shape = layout(0, ("stack", stack))
+    layouts = [shape, layout(1, ("n", U64))][:shapes]
+    size = size_of(*layouts)
+    row = record(layout(0, ("stack", CType("array", 16, False, count=2))), {"stack": [7, 0x1000]},
+                 size=size)  # fmt: skip
+
+    def ask(pid: int, address: int) -> str:
+        reader = threading.Thread(target=recording.feed, args=(row,), daemon=True)
+        reader.start()
+        reader.join(5)
+        return "late" if reader.is_alive() else "read"
+
+    recording = Recording(layouts, [site("f")], size, names=StackNames(ask))
+    recording.feed(row)
+    assert recording.df()["stack"].tolist() == [["read"]]
+    assert recording.rows == 2

@@ -7,6 +7,7 @@ import ctypes
 import os
 import random
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,22 @@ def test_another_file_of_that_name_is_not_believed(programs: dict[str, Path]) ->
     there = Images(read)
     assert there.name(other, offset) == there.name(other, offset + 1) == "middle"
     assert asked == [str(programs["pie"])]
+
+
+def test_a_file_that_is_being_read_holds_up_no_other_name() -> None:
+    """What is read comes through a thread that gives rows their names, too."""
+
+    def read(path: str, size: int) -> bytes:
+        reader = threading.Thread(target=images.name, args=(File("", ""), 0), daemon=True)
+        reader.start()
+        reader.join(5)
+        late.append(reader.is_alive())
+        raise TargetError("gone")
+
+    late: list[bool] = []
+    images = Images(read)
+    assert images.name(File("/not/here", "abcd"), 0) == ""
+    assert late == [False]
 
 
 def test_a_target_that_is_gone_leaves_names_out() -> None:
