@@ -104,8 +104,9 @@ class StackNames:
         key = f"{pid}:{address:x}"
         name = self.known.get(key)
         if name is None:
-            name = self._look_up(pid, address).replace(";", ":") or f"{address:#x}"
-            self.known[key] = name
+            found = self._look_up(pid, address).replace(";", ":") or f"{address:#x}"
+            # a library's name may hold bytes that are no text, and a table takes none
+            name = self.known[key] = found.encode("utf-8", "backslashreplace").decode()
         return name
 
 

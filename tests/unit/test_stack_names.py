@@ -53,6 +53,12 @@ def test_what_was_named_once_is_known() -> None:
     assert again.to_pylist() == ["middle;leaf"]
 
 
+def test_a_library_may_have_a_name_that_is_no_text() -> None:
+    names = StackNames(lambda pid, address: "[lib\udcff.so]")
+    assert names.lists("ustack", stacks((7, 0x1000, 0))).to_pylist() == [["[lib\\udcff.so]"]]
+    assert names.folded("ustack", stacks((7, 0x1000, 0))).to_pylist() == ["[lib\\udcff.so]"]
+
+
 def test_no_stacks_are_an_empty_column() -> None:
     assert len(StackNames(look_up).lists("kstack", np.empty((0, 3), np.uint64))) == 0
     assert len(StackNames(look_up).folded("kstack", np.empty((0, 3), np.uint64))) == 0
