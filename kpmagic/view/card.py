@@ -95,7 +95,7 @@ class Card:
         """Return a widget; see Shown.live."""
         from .live_plot import LivePlot
 
-        return LivePlot(run, kind)
+        return LivePlot(run, kind, self)
 
     def panel(self, run: Any) -> Any:
         """Return a widget; see Shown.panel."""

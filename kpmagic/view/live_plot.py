@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..run import Run
+from .card import CARD, Card
 from .panel import ProbePanel
 from .picture import INTERVAL, SHARE, bundle
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 class LivePlot(ProbePanel):
-    """The row of one run and its plot of ``kind``, until the run has ended."""
+    """The row of one run and its plot of ``kind`` by its ``card``, until the run has ended."""
 
-    def __init__(self, run: Run, kind: str | None) -> None:
+    def __init__(self, run: Any, kind: str | None, card: Card = CARD) -> None:
         super().__init__(lambda: [run])
         self.run = run
         self.kind = kind
+        self.card = card
         self._next = 0.0
         self._drawn: object = None
 
@@ -47,6 +48,6 @@ class LivePlot(ProbePanel):
         if now != self._drawn:
             self._drawn = now
             shown: dict[str, Any] = {"output_type": "display_data", "metadata": {},
-                                     "data": bundle(self.run, self.kind)}  # fmt: skip
+                                     "data": bundle(self.run, self.kind, self.card)}  # fmt: skip
             self._output.outputs = (shown,)
             self._next = before + max(INTERVAL, SHARE * (time.monotonic() - before))

@@ -11,11 +11,12 @@ from IPython import display as ipython
 
 from ..errors import KpmagicError
 from ..run import Run
-from .card import CARD, tables
+from .card import CARD, Card
 
 PLOTLY = "application/vnd.plotly.v1+json"
 INTERVAL = 2.0  # s; a figure is some 50 kB
 SHARE = 10  # times as long as a plot took, nothing is plotted
+ALWAYS = ("table", "plot", "none")  # of --show
 HEIGHT = 450  # px; what plotly takes when a figure does not say
 
 
@@ -56,14 +57,14 @@ def show_figure(figure: Any, text: str) -> None:
     show({PLOTLY: json.loads(figure.to_json()), "text/plain": text}, raw=True)
 
 
-def bundle(run: Run, kind: str | None = None) -> dict[str, Any]:
-    """Return a plot as a notebook wants it; tables for a front end that has no plotly."""
+def bundle(run: Any, kind: str | None = None, card: Card = CARD) -> dict[str, Any]:
+    """Return a plot as a notebook wants it; the card's tables where there is no plotly."""
     try:
-        figure = CARD.plot(run, kind)
+        figure = card.plot(run, kind)
     except KpmagicError:  # nothing to plot yet: the card says why
         return {"text/plain": ""}
     return {
         PLOTLY: json.loads(figure.to_json()),
-        "text/html": "".join(table.html() for table in tables(run)),
+        "text/html": "".join(table.html() for table in card.content(run, ALWAYS).tables),
         "text/plain": f"a plot of {run.name}",
     }

@@ -19,6 +19,7 @@ from kpmagic.errors import BuildError, CellError, KpmagicError, RecordingError, 
 from kpmagic.peers.run import PeerRun
 from kpmagic.saved import past
 from kpmagic.view.peer_card import PEER_CARD
+from kpmagic.view.picture import PLOTLY
 
 Far = tuple[FarEnd, Connection]
 SCRIPT = "kprobe:vfs_read { @[comm, cpu] = count(); @size = hist(arg2); }"
@@ -182,3 +183,12 @@ def test_a_damaged_one_is_refused(
     path = run.save(tmp_path / "a.parquet")
     with pytest.raises(RecordingError, match="cannot read"):
         kpmagic.load(path)
+
+
+@pytest.mark.parametrize("tool", PRINTED)
+def test_it_can_be_followed(far: Far, tool: str) -> None:
+    live = finished(far, tool).live("rate")
+    live.widget()
+    (shown,) = live._output.outputs
+    assert PLOTLY in shown["data"]
+    assert "<table" in shown["data"]["text/html"]
