@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import outcome
 from ..agent import wire
@@ -19,11 +19,14 @@ from ..model import Artifact, Module
 from ..rows.batches import Batches
 from ..rows.recording import Rows
 from ..run import Link
-from ..shown import View
+from ..shown import Shown, View
 from ..stats import Stats
 from ..targets.base import EXPENDABLE
 from . import oops, saving
 from .kernel_log import KernelLog
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class ModuleLink(Link, Protocol):
@@ -111,7 +114,7 @@ class ModuleLife:
             self.ending()
 
 
-class ModuleRun(Controlled, Lived):
+class ModuleRun(Shown, Lived, Controlled):
     """A kernel module's run: in the kernel from start to stop; `df` is the kernel's log since.
 
     As a context manager it is removed at the end of the block. ``life`` is that of a loaded one.
@@ -157,6 +160,11 @@ class ModuleRun(Controlled, Lived):
     def log(self) -> Rows:
         """The kernel's log since it was loaded."""
         return self._life.log
+
+    @property
+    def aggregates(self) -> dict[str, pd.DataFrame]:
+        """Nothing: a log has no tables besides."""
+        return {}
 
     @property
     def stats(self) -> Stats:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from ..cell.options import ring_size, show_share, show_size
 from ..errors import KpmagicError
 from ..run import Run
 from ..stats import Stats
-from .clean import clean, clean_lines, escape
+from .clean import clean, clean_lines, clean_text, escape
 from .places import place_notes
 from .quiet import quiet_notes
 from .table import Table, grouped, of_frame, of_histogram
@@ -42,7 +43,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Content:
-    """What a card says: one line, notes, warnings, tables, and text as it stands (a source)."""
+    """What a card says: one line, notes, warnings, tables, and text of any length (a source)."""
 
     head: str
     notes: tuple[str, ...] = ()
@@ -74,9 +75,8 @@ class Card:
         parts += [f"<div class='kp-warn'>{_lines(warning)}</div>" for warning in card.warnings]
         parts += [table.html() for table in card.tables]
         if card.verbatim:
-            parts.append(f"<pre>{_lines(card.verbatim)}</pre>")
+            parts.append(f"<pre>{html.escape(card.verbatim)}</pre>")
         return f"<div class='kp-card'>{STYLE}{''.join(parts)}</div>"
-
 
     def plot(self, run: Any, kind: str | None, **columns: str) -> Any:
         """Return a plotly Figure; see Shown.plot."""
@@ -117,7 +117,7 @@ def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
     notes = tuple(map(clean, place_notes(run) + _planted_note(run) + _buffer_note(run)
                             + _cost_note(run)))
     if run.options.dry_run:
-        return Content(head, notes, verbatim=run.source)
+        return Content(head, notes, verbatim=clean_text(run.source))
     show_tables = run.options.show in tables_for
     return Content(head, notes, tuple(map(clean_lines, warnings(run))),
                    tuple(tables(run)) if show_tables else ())  # fmt: skip

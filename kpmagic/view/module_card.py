@@ -8,35 +8,20 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CellError
 from ..modules import oops
 from ..modules.kernel_log import LEVELS, records
-from .card import AS_TYPED, STYLE, Content
-from .clean import clean, clean_lines, escape
+from .card import AS_TYPED, Card, Content
+from .clean import clean, clean_lines, clean_text
 from .table import ROWS, Table, grouped
 
 if TYPE_CHECKING:
     from ..modules.run import ModuleRun
 
 
-class ModuleCard:
+class ModuleCard(Card):
     """Shows modules; it has no state."""
 
-    def text(self, run: ModuleRun) -> str:
-        """Return the card as text."""
-        card = content(run)
-        parts = [card.head, *(f"  {note}" for note in card.notes)]
-        parts += [f"  ! {warning}" for warning in card.warnings]
-        parts += [table.text() for table in card.tables]
-        return "\n".join(parts + [card.verbatim] * bool(card.verbatim))
-
-    def html(self, run: ModuleRun) -> str:
-        """Return the card as HTML."""
-        card = content(run)
-        parts = [f"<div class='kp-head'>{escape(card.head)}</div>"]
-        parts += [f"<div class='kp-note'>{escape(note)}</div>" for note in card.notes]
-        parts += [f"<div class='kp-warn'>{escape(each)}</div>" for each in card.warnings]
-        parts += [table.html() for table in card.tables]
-        if card.verbatim:
-            parts.append(f"<pre>{escape(card.verbatim)}</pre>")
-        return f"<div class='kp-card'>{STYLE}{''.join(parts)}</div>"
+    def content(self, run: ModuleRun, tables_for: tuple[str, ...] = ("table",)) -> Content:
+        """Return what the card of ``run`` says now."""
+        return content(run)
 
     def plot(self, run: ModuleRun, kind: str | None, **columns: str) -> Any:
         """Refuse: a log is text. Raises CellError."""
@@ -50,12 +35,6 @@ class ModuleCard:
         """Refuse: a log is text. Raises CellError."""
         raise CellError("a module's log is text: there is nothing to plot")
 
-    def panel(self, run: ModuleRun) -> Any:
-        """Return a widget with the module's state and buttons."""
-        from .panel import ProbePanel
-
-        return ProbePanel(lambda: [run])
-
 
 MODULE_CARD = ModuleCard()
 
@@ -64,7 +43,7 @@ def content(run: ModuleRun) -> Content:
     """Return what the card of ``run`` says now."""
     notes = tuple(clean(note) for note in [run.info["note"], *run.build_warnings] if note)
     if run.options.dry_run:
-        return Content(clean(head(run)), notes, verbatim=run.source)
+        return Content(clean(head(run)), notes, verbatim=clean_text(run.source))
     found = [*([str(run.failure)] if run.failure else []), *([run.error] if run.error else [])]
     warnings = tuple(clean_lines(each) for each in found + run.remarks)
     tables = [log_table(run)] if run.options.show == "table" and run.log.rows else []

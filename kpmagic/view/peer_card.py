@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .card import Card, Content, state_text
-from .clean import clean, clean_lines
+from .clean import clean, clean_lines, clean_text
 from .table import Table, grouped, of_frame, of_histogram
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class PeerCard(Card):
     def content(self, run: PeerRun, tables_for: tuple[str, ...] = ("table",)) -> Content:
         """Return what the card of ``run`` says now."""
         if run.options.dry_run:
-            return Content(clean(head(run)), verbatim=run.source)
+            return Content(clean(head(run)), verbatim=clean_text(run.source))
         tables = _tables(run) if run.options.show in tables_for else []
         return Content(clean(head(run)), (), tuple(map(clean_lines, warnings(run))), tuple(tables))
 

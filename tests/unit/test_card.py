@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import re
 import struct
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -187,6 +188,18 @@ def test_a_dry_run_shows_its_source() -> None:
     assert CARD.text(run).splitlines()[0] == "■ vfs_read  dry run   bpf on far 6.1.0-test"
     assert "int kp_0;" in CARD.text(run)
     assert run.stopped_by is None
+
+
+def test_a_source_keeps_its_form_and_no_terminal_codes() -> None:
+    connection = Connection(FarEnd())
+    connection.wait_for_hello()
+    run = a_run(connection, view=CARD, dry_run=True)
+    text = f"int f(void)\n{{\n\treturn 0; /* {'x' * 300} \x1b[31m */\n}}"
+    source = replace(run.artifact.source, files={"handler.bpf.c": text})
+    run.artifact = replace(run.artifact, source=source)
+    wanted = text.replace("\x1b[31m", "").expandtabs()
+    assert wanted in CARD.text(run)
+    assert wanted in html.unescape(CARD.html(run))
 
 
 def test_only_a_head_when_no_table_is_wanted() -> None:

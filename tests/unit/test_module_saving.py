@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,31 @@ def test_an_error_is_recorded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     answers.add(tmp_path, answers.Answer(answers.of_module(module), failure=failure))
     with kpmagic.connect(f"replay:{tmp_path}") as target, pytest.raises(AttachError, match="-2"):
         kpmagic.module("hello", SOURCE, target=target)
+
+
+def test_a_dry_run_shows_every_line_as_it_is_written(far: Any) -> None:
+    source = f"static int f(void)\n{{\n\treturn 0; /* {'x' * 300} */\n}}\n"
+    module = Module("hello", source, Options(dry_run=True), "In[3]")
+    artifact = Artifact(build.source_of(module), b"", "gcc 12", 2.5, "abc")
+    run = ModuleRun(far[1], module, artifact, "6.1.0-test", MODULE_CARD)
+    for shown in (str(run), html.unescape(str(run._repr_html_()))):
+        assert source.expandtabs().strip() in shown
+
+
+def test_an_error_of_several_lines_keeps_them(far: Any) -> None:
+    run = a_module(far[1])
+    run.failure = AttachError("one\ntwo", hint="three")
+    for shown in (str(run), html.unescape(str(run._repr_html_()))):
+        assert "one\ntwo\n  hint: three" in shown
+
+
+def test_it_has_the_members_of_every_run(far: Any, tmp_path: Path) -> None:
+    run = finished(far)
+    for refused in (run.plot, run.live, run.flame):
+        with pytest.raises(CellError, match="a module's log"):
+            refused()
+    assert "hello" in repr(run.panel())
+    assert run.aggregates == {}
+    assert "two é" in run.export("csv", tmp_path / "log.csv").read_text()
+    with pytest.raises(CellError, match="no stacks"):
+        run.export("folded", tmp_path / "log.folded")
