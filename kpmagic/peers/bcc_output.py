@@ -12,12 +12,14 @@ import numpy as np
 from ..rows.frames import Table
 from ..rows.recording import Rows
 from .columns_of import column
+from .tables import apart
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = tuple[int, str, dict[str, Any]]
 INT64 = np.iinfo(np.int64)
+BOUNDS = ("low", "high")
 
 
 class BccOutput(Rows):
@@ -84,9 +86,10 @@ class BccOutput(Rows):
         found.add_names("event", events, codes)
         for name in names:
             values, missing = column([data.get(name) for _, _, data in rows])
-            found.add(name, values, is_text=not isinstance(values, np.ndarray))
+            shown = apart(name, found.columns)  # an event may have a member called time, too
+            found.add(shown, values, is_text=not isinstance(values, np.ndarray))
             if missing is not None:
-                found.missing[name] = missing
+                found.missing[shown] = missing
         return found
 
 
@@ -94,9 +97,14 @@ def table(message: dict[str, Any]) -> pd.DataFrame:
     """Return a table as keys, then its values; a histogram as ``low``, ``high``, ``count``."""
     import pandas as pd
 
-    names = [*message["keys"], *message["columns"]] or ["key", "value"]
+    is_histogram = message["kind"] in ("log2", "linear")
+    values = message["columns"] + [*BOUNDS, "count"] * is_histogram
+    keys: list[str] = []
+    for name in message["keys"]:  # a key and what is counted by it may have members of one name
+        keys.append(apart(name, [*values, *keys]))
+    names = [*keys, *message["columns"]] or ["key", "value"]
     frame = pd.DataFrame(message["rows"], columns=names)
-    if message["kind"] in ("log2", "linear"):
+    if is_histogram:
         frame = _histogram(frame, message)
     sortable = [name for name in frame.columns[:-1] if frame[name].map(type).nunique() <= 1
                 and not frame[name].map(lambda value: isinstance(value, (list, dict))).any()]

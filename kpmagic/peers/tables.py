@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,17 +30,20 @@ def table(kind: str, value: Any, known: Map) -> pd.DataFrame:
 
     entries = _entries(kind, value, known)
     columns: dict[str, list[Any]] = {}
-    keys = key_columns([key for key, _ in entries], known)
     rows: list[tuple[int, dict[str, Any]]] = [
         (at, row) for at, (_, item) in enumerate(entries) for row in _rows(kind, item, known)
     ]
+    taken = {name for _, row in rows for name in row} or set(_value_names(kind, known))
+    # a key may be called as what is counted by it: @[args->count] = count()
+    found = key_columns([key for key, _ in entries], known)
+    keys = {apart(name, taken): values for name, values in found.items()}
     for name, values in keys.items():
         columns[name] = [values[at] for at, _ in rows]
     for _, row in rows:
         for name, cell in row.items():
             columns.setdefault(name, []).append(cell)
     if not rows:
-        columns |= {name: [] for name in (*known.keys, *_value_names(kind, known))}
+        columns |= {name: [] for name in (*keys, *_value_names(kind, known))}
     frame = pd.DataFrame(columns)
     if any(";" in str(key) for values in keys.values() for key in values[:1]):
         frame = _merged(frame, list(keys), known)
@@ -84,6 +89,12 @@ def _rows(kind: str, item: Any, known: Map) -> list[dict[str, Any]]:
     if isinstance(item, str):
         item = stack(item)
     return [{name: item}]
+
+
+def apart(name: str, taken: Container[str]) -> str:
+    """Return a column's name, with a number where it is ``taken``."""
+    numbered = (f"{name}_{number}" for number in itertools.count(1))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def key_columns(keys: list[str], known: Map) -> dict[str, list[Any]]:

@@ -125,6 +125,23 @@ def test_tables_are_keys_and_values() -> None:
     assert list(found["none"].columns) == ["key", "value"]
 
 
+def test_names_met_twice_stay_apart() -> None:
+    found = output(
+        {"type": "row", "event": "e", "time": 5, "data": {"time": 7, "event": "x", "n": None}},
+        {"type": "table", "name": "c", "kind": "hash", "keys": ["value", "pid"],
+         "columns": ["pid", "value"], "rows": [[1, 2, 3, 4]]},
+        {"type": "table", "name": "h", "kind": "log2", "keys": ["low", "slot"],
+         "columns": ["value"], "rows": [["sda", 4, 2]]},
+    )  # fmt: skip
+    frame = found.df()
+    assert list(frame.columns) == ["time", "event", "time_1", "event_1", "n"]
+    assert str(frame.time.dtype) == "datetime64[ns]"
+    assert (frame.time_1.tolist(), frame.event_1.tolist()) == ([7], ["x"])
+    tables = found.aggregates()
+    assert tables["c"].to_dict("list") == {"value_1": [1], "pid_1": [2], "pid": [3], "value": [4]}
+    assert tables["h"].to_dict("list") == {"low_1": ["sda"], "low": [8], "high": [16], "count": [2]}
+
+
 def refusal(code: int, *said: str) -> kpmagic.KpmagicError:
     asked = parse_script("bcc", "", SOURCE, cell="In[2]")
     return explain(ToolRefusal("bcc ended", code, "\n".join(said)), asked, "far", lambda: "")

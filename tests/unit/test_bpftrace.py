@@ -76,6 +76,17 @@ def test_keys_are_columns_of_their_kind() -> None:
     assert found["@n"].to_dict("list") == {"arg0": [-3, 20], "value": [1, 7]}
 
 
+def test_a_key_may_be_called_as_what_is_counted_by_it() -> None:
+    script = ("tracepoint:syscalls:sys_enter_read { @n[args->count] = count(); "
+              "@h[args->low] = hist(arg1); @none[args->count] = count() }")  # fmt: skip
+    found = output(script, ("map", {"@n": {"512": 3, "8": 1}}),
+                   ("hist", {"@h": {"7": [{"min": 8, "max": 15, "count": 2}]}}),
+                   ("map", {"@none": {}})).aggregates()  # fmt: skip
+    assert found["@n"].to_dict("list") == {"count_1": [8, 512], "count": [1, 3]}
+    assert found["@h"].to_dict("list") == {"low_1": [7], "low": [8], "high": [16], "count": [2]}
+    assert list(found["@none"].columns) == ["count_1", "count"]
+
+
 def test_histograms_have_bounds_and_no_empty_buckets() -> None:
     buckets = [{"max": -1, "count": 2}, {"min": 0, "max": 0, "count": 0},
                {"min": 2, "max": 3, "count": 4}, {"min": 1000, "count": 1}]  # fmt: skip
