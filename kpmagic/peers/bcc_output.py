@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import RecordingError
 from ..rows.frames import Table
 from ..rows.recording import Rows
 from .columns_of import column
@@ -34,11 +35,17 @@ class BccOutput(Rows):
         self._lock = threading.Lock()
 
     def feed(self, payload: bytes) -> None:
-        """Take some of the output."""
+        """Take some of the output. Raises RecordingError when a line of it is none of bcc.py's."""
         *lines, self._piece = (self._piece + payload).split(b"\n")
+        foreign = []
         with self._lock:
             for line in filter(None, lines):
-                self._message(json.loads(line))
+                try:
+                    self._message(json.loads(line))
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    foreign.append(line)
+        if foreign:
+            raise RecordingError(f"BCC's process has printed what is no event: {foreign[0][:80]!r}")
 
     def end(self) -> None:
         """There will be no more; half a line was cut off by the end of its process."""
@@ -46,12 +53,14 @@ class BccOutput(Rows):
 
     def _message(self, message: dict[str, Any]) -> None:
         if message["type"] == "row":
-            self._rows.append((int(message["time"]), str(message["event"]), message["data"]))
+            self._rows.append((int(message["time"]), str(message["event"]), dict(message["data"])))
             self.rows = len(self._rows)
         elif message["type"] == "lost_events":
             self.lost += int(message["data"]["events"])
-        else:
+        elif _is_table(message):
             self._tables[str(message["name"])] = message
+        else:
+            raise ValueError("neither an event nor a table")
 
     def aggregates(self) -> dict[str, pd.DataFrame]:
         """Return the tables by name, as they were when it ended."""
@@ -68,9 +77,7 @@ class BccOutput(Rows):
         """Take what `state` gave. Raises ValueError."""
         if not (isinstance(state, dict) and isinstance(state.get("lost"), int)
                 and isinstance(state.get("tables"), dict)
-                and all(isinstance(each, dict) and all(isinstance(each.get(part), list)
-                                                       for part in ("keys", "columns", "rows"))
-                        for each in state["tables"].values())):  # fmt: skip
+                and all(map(_is_table, state["tables"].values()))):  # fmt: skip
             raise ValueError("its tables are none of BCC's")
         self.lost, self._tables = state["lost"], state["tables"]
 
@@ -91,6 +98,11 @@ class BccOutput(Rows):
             if missing is not None:
                 found.missing[shown] = missing
         return found
+
+
+def _is_table(message: Any) -> bool:
+    return isinstance(message, dict) and all(isinstance(message.get(part), list)
+                                             for part in ("keys", "columns", "rows"))  # fmt: skip
 
 
 def table(message: dict[str, Any]) -> pd.DataFrame:

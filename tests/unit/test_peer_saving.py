@@ -192,3 +192,17 @@ def test_it_can_be_followed(far: Far, tool: str) -> None:
     (shown,) = live._output.outputs
     assert PLOTLY in shown["data"]
     assert "<table" in shown["data"]["text/html"]
+
+
+@pytest.mark.parametrize("printed", [b"trace: lost", b"[1]", b'{"type": "row"}', b'{"type": "x"}',
+                                     b'{"type": "row", "time": 1, "event": "e", "data": 7}'])
+def test_what_bcc_prints_beside_its_events_is_told(far: Far, printed: bytes) -> None:
+    end, connection = far
+    run = PeerRun(connection, a_script("bcc"), PEER_CARD).start()
+    good = json.dumps(PRINTED["bcc"][0]).encode()
+    end.say(wire.DATA, run._life.number, printed + b"\n" + good + b"\n")
+    end.end(run._life.number, "while")
+    assert run.wait(5)
+    assert (run.stopped_by, run.stats.rows, run.state) == ("while", 1, "failed")
+    assert "no event" in run.error
+    assert connection.alive
