@@ -195,7 +195,8 @@ class Session:
     def use(self, target: Connection | str, **options: Any) -> Connection:
         """Make ``target`` the default: a connection, or a name as for `connect`."""
         if isinstance(target, Connection):
-            self._default = target
+            # its name means this target from now on, and when it has died one of its kind
+            self._default, self._name, self._options = target, target.name, {}
             return target
         connection = connect(target, progress=self.progress, **options)
         if self._default is not None:

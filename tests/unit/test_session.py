@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import pytest
 from far_end import FarEnd, a_run, started, stopped
 
+from kpmagic import session as sessions
 from kpmagic.channel.connection import Connection
 from kpmagic.session import Session
 
@@ -24,3 +26,31 @@ def test_a_name_is_its_newest_run_whichever_target_came_last() -> None:
         assert session.runs() == [runs[1], runs[2], other]
         session.add(again := a_run(second))
         assert session.find("vfs_read") is again
+
+
+class Named(FarEnd):
+    """A target called ``name``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__()
+
+
+def test_a_name_never_means_another_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that was made the default may lead to a kernel that nobody wants to risk."""
+    asked: list[str] = []
+
+    def connect(name: str, **_: object) -> Connection:
+        asked.append(name)
+        return Connection(Named(name))
+
+    monkeypatch.setattr(sessions, "connect", connect)
+    session = Session()
+    with Connection(Named("local")) as local:
+        session.use(local)
+        assert session.connection("local") is session.connection() is local
+        with session.connection("sandbox") as sandbox:
+            assert sandbox.name == "sandbox"
+    with session.connection() as again:  # of the same kind
+        assert again.name == "local"
+    assert asked == ["sandbox", "local"]
