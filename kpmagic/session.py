@@ -221,9 +221,13 @@ class Session:
 
     def _by_name(self, name: str) -> Connection:
         kept = self._named.get(name)
-        if kept is None or not kept.alive:
-            kept = self._named[name] = connect(name, progress=self.progress)
-        return kept
+        if kept is not None and kept.alive:
+            return kept
+        connection = connect(name, progress=self.progress)
+        if kept is not None:
+            kept.close()  # what is left of one that has died
+        self._named[name] = connection
+        return connection
 
     def runs(self) -> list[AnyRun]:
         """Return the runs by name, of all targets, oldest first."""
@@ -255,16 +259,17 @@ class Session:
         return old
 
     def close(self) -> None:
-        """Stop every run and end the default target."""
+        """Stop every run and end the targets, also those behind one that does not answer."""
         for run in self.runs():
-            run.stop()
+            with contextlib.suppress(TargetError):  # it ends with its target
+                run.stop()
         self._runs.clear()
         self._failed.clear()
-        for connection in self._named.values():
-            connection.close()
-        self._named.clear()
-        if self._default is not None:
-            self._default.close()
+        with contextlib.ExitStack() as ends:
+            for connection in (self._default, *self._named.values()):
+                if connection is not None:
+                    ends.callback(connection.close)
+            self._named.clear()
             self._default = None
 
     def remove(self, run: AnyRun) -> None:

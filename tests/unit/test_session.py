@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from far_end import FarEnd, a_run, started, stopped
 
@@ -34,6 +36,40 @@ class Named(FarEnd):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__()
+
+
+def refused(end: FarEnd, run: int, message: dict[str, Any], blob: bytes) -> None:
+    end.refuse(run, message, kind="os", message="not now")
+
+
+def test_all_targets_end_also_behind_one_that_does_not_answer() -> None:
+    deaf, other = FarEnd({"start": started, "stop": refused}), FarEnd()
+    session = Session()
+    with Connection(deaf) as first, Connection(other) as second:
+        for connection in (first, second):
+            connection.wait_for_hello()
+        session.add(a_run(first).start())
+        session._named["ssh://deaf"] = first
+        session.use(second)
+        session.close()
+        assert (first.alive, second.alive) == (False, False)
+        assert (session.runs(), session.connections) == ([], [])
+
+
+def test_what_is_left_of_a_named_target_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[FarEnd] = []
+
+    def connect(name: str, **_: object) -> Connection:
+        ends.append(Named(name))
+        return Connection(ends[-1])
+
+    monkeypatch.setattr(sessions, "connect", connect)
+    session = Session()
+    session.connection("local")
+    ends[0].hang_up()
+    assert session.connection("local").alive
+    assert ends[0].closed
+    session.close()
 
 
 def test_a_name_never_means_another_target(monkeypatch: pytest.MonkeyPatch) -> None:
