@@ -9,10 +9,11 @@ import time
 from typing import Any, Protocol, Self
 
 from .cell import options
-from .errors import KpmagicError, TargetError, TargetLost
+from .errors import CellError, KpmagicError, TargetError, TargetLost
 
 STOP_PATIENCE = 10.0
 START_PATIENCE = 60.0
+STEP = 0.1
 
 
 class Living(Protocol):
@@ -61,13 +62,16 @@ class Controlled:
         return self
 
     def wait(self, timeout: float | str | None = None) -> bool:
-        """Wait until it has ended, at most ``timeout`` (s, or ``"5s"``); say whether it has."""
-        limit = None if timeout is None else options.duration(timeout) / 1e9
-        end = None if limit is None else time.monotonic() + limit
+        """Wait until it has ended, at most ``timeout`` (s, or ``"5s"``); say whether it has.
+
+        0 looks and does not wait. Raises CellError for what is no time.
+        """
+        end = None if timeout is None else time.monotonic() + _seconds(timeout)
         # short waits, so that an interrupt is noticed at once on every platform
-        while not self._life.ended.wait(0.1):
+        while not self._life.ended.is_set():
             if end is not None and time.monotonic() >= end:
                 return False
+            self._life.ended.wait(STEP)
         return True
 
     def finish(self) -> Self:
@@ -98,3 +102,10 @@ class Controlled:
 
     def _abandoned(self) -> None:
         """Undo what this kind of run had begun besides, before anybody sees that it has ended."""
+
+
+def _seconds(timeout: float | str) -> float:
+    try:
+        return options.duration(timeout) / 1e9 if isinstance(timeout, str) else float(timeout)
+    except (ValueError, TypeError) as error:
+        raise CellError(f"cannot wait {timeout!r}: {error}") from None

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import far_end
@@ -21,6 +22,7 @@ from kpmagic.channel.refusals import ATTACH, KINDS, to_error
 from kpmagic.errors import (
     AttachError,
     BuildError,
+    CellError,
     KpmagicError,
     NotPermitted,
     TargetError,
@@ -346,6 +348,20 @@ def test_damaged_data_is_an_error_of_the_run_and_not_of_the_reader() -> None:
         assert "not whole records" in run.error
         assert run.df()["n"].tolist() == [5]
         connection.request("ping")
+
+
+def test_waiting_takes_a_number_a_duration_or_nothing_at_all() -> None:
+    with Connection(FarEnd({"start": started, "stop": stopped})) as connection:
+        connection.wait_for_hello()
+        run = a_run(connection).start()
+        before = time.monotonic()
+        assert [run.wait(0), run.wait(-1), run.wait("10ms"), run.wait(0.01)] == [False] * 4
+        assert time.monotonic() - before < 2
+        for wrong in ("soon", "", [1]):
+            with pytest.raises(CellError, match="cannot wait"):
+                run.wait(wrong)  # type: ignore[arg-type]
+        run.stop()
+        assert run.wait(0)
 
 
 def test_an_interrupt_while_waiting_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
