@@ -20,6 +20,7 @@ from .errors import KpmagicError, Place, RecordingError
 from .model import Module, Probe
 from .planted.cost import Costs
 from .planted.values import Probed
+from .saved.paths import path_of
 from .saved.plain import from_plain, to_plain
 from .whole import replacing
 
@@ -94,9 +95,9 @@ def of_line(words: Iterable[str]) -> str:
 
 
 def folder() -> Path | None:
-    """Return where all cells are recorded, None where they are not."""
+    """Return where all cells are recorded, None where they are not. Raises RecordingError."""
     name = os.environ.get(ENVIRONMENT)
-    return Path(name).expanduser().absolute() if name else None
+    return path_of(name).absolute() if name else None
 
 
 def new_file(where: Path, name: str) -> Path:

@@ -18,6 +18,7 @@ from .rows.recording import Rows
 from .rows.stack_names import STACKS
 from .saved.parquet import write
 from .saved.past import Left, Past, to_metadata
+from .saved.paths import path_of
 from .saved.recorded import is_recording
 from .saved.spool import Spool
 from .whole import replacing
@@ -117,7 +118,7 @@ def _write(run: Result, file: Path) -> None:
 
 def place(path: str | Path) -> Path:
     """Return the file to write to: one that is not there, or a recording. Raises RecordingError."""
-    file = Path(path).expanduser().absolute()
+    file = path_of(path).absolute()
     try:
         there = file.exists()
     except (OSError, ValueError) as error:

@@ -29,7 +29,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
-    target = path.resolve()  # what a link leads to, not the link
+    target = Path(os.path.realpath(path))  # what a link leads to; a link to itself is replaced
     handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}-")
     try:
         with os.fdopen(handle, "wb") as file:

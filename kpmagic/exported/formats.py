@@ -10,6 +10,7 @@ from typing import Any
 
 from ..cell.syntax import suggestion
 from ..errors import CellError, RecordingError
+from ..saved.paths import path_of
 from ..whole import replacing
 from . import perfetto as perfetto_format
 from .seen import Seen, rows
@@ -25,13 +26,13 @@ def export(seen: Seen, form: str, path: str | Path) -> Path:
         hint = suggestion(form, FORMATS) or f"there are {', '.join(FORMATS)}"
         raise CellError(f"no format {form!r} to export to", hint=hint)
     data = FORMATS[form](seen)
-    target = Path(path).expanduser()
+    target = path_of(path)
     try:
         with replacing(target) as file:
             file.write(data)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
         raise RecordingError(
-            f"cannot write {str(target)!r}: {error.strerror}",
+            f"cannot write {str(target)!r}: {getattr(error, 'strerror', error)}",
             hint="choose a file in a folder you may write to",
         ) from None
     return target

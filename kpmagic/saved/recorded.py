@@ -19,6 +19,7 @@ from .journal import read as frames_of
 from .parquet import MAGIC as PARQUET
 from .parquet import Stored
 from .past import AnyPast, Past, from_metadata, is_ours
+from .paths import path_of
 
 HINT = "a recording is what run.save(path) or --save FILE writes"
 REMARK = ("the recording breaks off here: what wrote it died, or had no more room; "
@@ -27,7 +28,7 @@ REMARK = ("the recording breaks off here: what wrote it died, or had no more roo
 
 def read(path: str | Path) -> tuple[AnyPast, Rows]:
     """Return what is known of a recorded run, and its rows. Raises RecordingError."""
-    file = Path(path).expanduser()
+    file = path_of(path)
     try:
         begin = _first_bytes(file)
         if begin.startswith(PARQUET):

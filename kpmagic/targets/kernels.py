@@ -85,7 +85,12 @@ def from_path(path: Path) -> Kernel:
 
     Its modules are looked for beside it and in /lib/modules/RELEASE. Raises TargetError.
     """
-    return Kernel(version=str(path), **kernel_image.examine(path.expanduser()))
+    try:
+        image = path.expanduser()
+    except RuntimeError as error:  # ~nobody, who has no home
+        raise TargetError(f"no kernel at {str(path)!r}: {error}",
+                          hint="give a bzImage or vmlinux") from None  # fmt: skip
+    return Kernel(version=str(path), **kernel_image.examine(image))
 
 
 def _check(version: str) -> None:

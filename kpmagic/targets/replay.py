@@ -24,6 +24,7 @@ from kpmagic.errors import RecordingError, TargetError
 from kpmagic.model import Artifact, LeftOut, Module, Plan, Probe
 from kpmagic.saved import recorded
 from kpmagic.saved.past import AnyPast, ModulePast, Past, PeerPast
+from kpmagic.saved.paths import path_of
 from kpmagic.targets.playing import Player
 
 Asked = Probe | Module | Script
@@ -61,7 +62,7 @@ class Replay:
     name = "replay"
 
     def __init__(self, path: str = FOLDER, speed: float = math.inf) -> None:
-        self.path = Path(path).expanduser()
+        self.path = path_of(path)
         self.speed = speed
         self.alive = True
         self.pasts = _pasts(self.path)

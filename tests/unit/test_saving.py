@@ -28,6 +28,7 @@ from kpmagic.rows.frames import to_arrow, to_engine
 from kpmagic.rows.recording import Recording
 from kpmagic.run import Run
 from kpmagic.saved.past import FORMATS, KEY_DIGEST, KEY_FORMAT, KEY_MAPS, KEY_RUN, _digest
+from kpmagic.targets import kernels
 from kpmagic.view.card import CARD
 
 
@@ -198,6 +199,27 @@ def test_other_places_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "fifo", Path("/dev/null"), "a\0b"):
         with pytest.raises(RecordingError, match="cannot read"):
             kpmagic.load(path)
+
+
+@pytest.mark.parametrize("path", [None, 7, b"run", "~nobody-is-called-so/run.parquet"])
+def test_what_is_no_path_is_refused(far: Any, path: Any) -> None:
+    run = finished(far, 1)
+    for use in (run.save, kpmagic.load, lambda path: run.export("csv", path)):
+        with pytest.raises(RecordingError, match="is no path of a file"):
+            use(path)
+    if isinstance(path, str):
+        with pytest.raises(RecordingError, match="is no path of a file"):
+            kpmagic.connect(f"replay:{path}")
+        with pytest.raises(TargetError, match="no kernel at"):
+            kernels.find(path)
+
+
+def test_a_link_to_itself_is_replaced(far: Any, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    run = finished(far, 1)
+    assert len(kpmagic.load(run.save(tmp_path / "loop")).df()) == 1
+    with pytest.raises(RecordingError, match="cannot write"):
+        run.export("csv", "a\0b")
 
 
 def test_a_foreign_parquet_file_is_refused(tmp_path: Path) -> None:
