@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,16 +28,20 @@ DRAWS = 4000
 
 
 def compare(
-    a: Seen, b: Seen, column: str = "", *, quantiles: Iterable[float] = QUANTILES
+    a: Seen, b: Seen, column: str = "", *, quantiles: float | Iterable[float] = QUANTILES
 ) -> Comparison:
     """Compare a column of two runs: ``latency``, or the first emitted number, if none is named.
 
     Raises CellError.
     """
+    for run in (a, b):
+        if not callable(getattr(run, "df", None)):
+            raise CellError(f"compare takes two runs, not a {type(run).__name__}",
+                            hint="-o NAME binds a run to NAME")  # fmt: skip
     frame = rows(a)
     name = value_column(frame, column)
-    wanted = tuple(quantiles)
-    if not wanted or not all(0 < each < 1 for each in wanted):
+    wanted = tuple(quantiles) if isinstance(quantiles, Iterable) else (quantiles,)
+    if not wanted or not all(isinstance(each, Real) and 0 < each < 1 for each in wanted):
         raise CellError(f"quantiles {wanted}: each lies between 0 and 1", hint="0.5 is the median")
     samples = tuple(_sample(run, name) for run in (a, b))
     return Comparison((a.name, b.name), name, wanted, samples)

@@ -56,7 +56,9 @@ class Shown:
         ``x`` and ``y``; ``by`` names the column whose values are shown apart, ``label`` the
         aggregate. Raises CellError.
         """
-        return self._viewer().plot(self, kind, column=column, x=x, y=y, by=by, label=label)
+        named = {"column": column, "x": x, "y": y, "by": by, "label": label}
+        _check_names("plot", kind=kind, **named)
+        return self._viewer().plot(self, kind, **named)
 
     def flame(self, column: str = "", *, value: str = "", label: str = "") -> Any:
         """Return an icicle of the stacks in the rows or aggregates, as a plotly Figure.
@@ -64,13 +66,15 @@ class Shown:
         ``column`` holds the stacks; they are weighed by rows, by the sum of the column
         ``value``, or as the aggregate ``label`` was. Raises CellError.
         """
+        _check_names("flame", column=column, value=value, label=label)
         return self._viewer().flame(self, column=column, value=value, label=label)
 
     def live(self, kind: str | None = None) -> Any:
         """Return a widget: the run's numbers, its buttons, and a plot of ``kind`` that follows it.
 
-        Where there are no widgets it is a line of text.
+        Where there are no widgets it is a line of text. Raises CellError.
         """
+        _check_names("live", kind=kind)
         return self._viewer().live(self, kind)
 
     def panel(self) -> Any:
@@ -85,9 +89,18 @@ class Shown:
         """
         from .exported.formats import export
 
+        _check_names("export", format=format)
         return export(cast("Seen", self), format, path)
 
     def _viewer(self) -> View:
         if self._view is None:
             raise CellError("this run was made without a view", hint="kpmagic.probe gives it one")
         return self._view
+
+
+def _check_names(what: str, **given: object) -> None:
+    """Refuse a column, or a list of names, where one name is asked for. Raises CellError."""
+    for argument, name in given.items():
+        if name is not None and not isinstance(name, str):
+            raise CellError(f"{what}: {argument} takes a name, not a {type(name).__name__}",
+                            hint=f"{what}({argument}='NAME')")  # fmt: skip

@@ -50,9 +50,9 @@ def rows(seen: Seen) -> pd.DataFrame:
 
 def find(frame: pd.DataFrame, name: str) -> pd.Series:
     """Return a column. Raises CellError."""
-    if name not in frame.columns:
+    if not isinstance(name, str) or name not in frame.columns:
         known = ", ".join(map(str, frame.columns))
-        near = suggestion(name, map(str, frame.columns))
+        near = suggestion(str(name), map(str, frame.columns))
         raise CellError(f"no column {name!r}", hint=near or f"there are {known}")
     found: pd.Series = frame[name]
     return found

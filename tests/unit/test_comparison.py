@@ -91,5 +91,12 @@ def test_refusals() -> None:
         with pytest.raises(CellError) as caught:
             kpmagic.compare(a, b, column)
         assert text in str(caught.value)
-    with pytest.raises(CellError, match="between 0 and 1"):
-        kpmagic.compare(run, run, quantiles=[50])
+    for wrong in ([50], "x", ["0.5"], [None], [], None):
+        with pytest.raises(CellError, match="between 0 and 1"):
+            kpmagic.compare(run, run, quantiles=wrong)  # type: ignore[arg-type]
+    assert list(kpmagic.compare(run, run, quantiles=0.5).df.index) == [0.5]
+    for other in (7, "vfs_read", None, run.df()):
+        with pytest.raises(CellError, match="takes two runs, not a"):
+            kpmagic.compare(run, other)
+    with pytest.raises(CellError, match="no column"):
+        kpmagic.compare(run, run, ["latency"])  # type: ignore[arg-type]

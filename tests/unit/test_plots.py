@@ -246,6 +246,24 @@ def test_an_empty_aggregate_and_one_that_is_not_there() -> None:
         drawn(run, "hist", label="hist(k)")
 
 
+def test_one_name_is_asked_for() -> None:
+    connection = Connection(FarEnd({"start": started}))
+    connection.wait_for_hello()
+    run = a_run(connection, view=CARD)
+    column = pd.Series([1, 2])
+    for wrong in (["cpu", "comm"], column, 7):
+        for refused, named, argument in [
+            (run.plot, {"kind": wrong}, "plot: kind"),
+            (run.plot, {"kind": "bars", "by": wrong}, "plot: by"),
+            (run.plot, {"kind": "hist", "column": wrong}, "plot: column"),
+            (run.flame, {"column": wrong}, "flame: column"),
+            (run.live, {"kind": wrong}, "live: kind"),
+            (run.export, {"format": wrong, "path": "x"}, "export: format"),
+        ]:
+            with pytest.raises(CellError, match=f"{argument} takes a name, not a"):
+                refused(**named)
+
+
 def test_numbers_are_readable() -> None:
     assert [number(value, "latency") for value in (0, 999, 1024, 5e6, 2.5e9, 36e11)] == [
         "0 ns", "999 ns", "1.02 µs", "5 ms", "2.5 s", "3600 s"]  # fmt: skip
