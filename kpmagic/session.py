@@ -63,12 +63,12 @@ def connect(name: str = SANDBOX, *, progress: Progress | None = None, **options:
 
 
 def _check_name(name: str) -> None:
-    kind = name.partition(":")[0]
+    kind = name.partition(":")[0] if isinstance(name, str) else ""
     if kind == "ssh":
         from .targets.ssh import parse
 
         parse(name)
-    elif name not in (SANDBOX, "local") and kind != REPLAY:
+    elif kind != REPLAY and name not in (SANDBOX, "local"):
         raise TargetError(f"no target {name!r}",
                           hint="sandbox, local, ssh://user@host[:port], replay:FILE")  # fmt: skip
 
@@ -113,7 +113,9 @@ def _sandbox(progress: Progress, options: dict[str, Any]) -> Target:
     from .targets.sandbox import Sandbox
 
     given = {key: value for key, value in options.items() if value is not None}
-    version = str(given.setdefault("kernel", kernels.DEFAULT))
+    # kernel=6.1 and memory=512 are read as they are written
+    given |= {key: str(given[key]) for key in ("kernel", "memory") if key in given}
+    version = given.setdefault("kernel", kernels.DEFAULT)
     if version in kernels.SUITES:
         kernels.fetch(version, progress)
     sandbox = Sandbox(progress=progress, **given)
@@ -220,6 +222,7 @@ class Session:
         return self.use(self._name, **self._options)
 
     def _by_name(self, name: str) -> Connection:
+        _check_name(name)
         kept = self._named.get(name)
         if kept is not None and kept.alive:
             return kept

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cell.options import natural
+from ..cell.options import natural, positive
 from ..cell.syntax import suggestion
 from ..errors import CellError, Place
 from ..modules.run import ModuleRun
@@ -88,9 +88,7 @@ def target(words: list[str]) -> None:
         return
     given: dict[str, Any] = dict(options)
     if "cpus" in given:
-        if not given["cpus"].isdigit() or int(given["cpus"]) < 1:
-            raise CellError(f"--cpus {given['cpus']}: a whole number of at least 1 is needed")
-        given["cpus"] = int(given["cpus"])
+        given["cpus"] = _number(options, "cpus", 0, positive)
     name = one(names or ["sandbox"], "%kp target NAME [--kernel V] [--memory 512M] [--cpus 2]")
     connection = session.use(name, **given)
     print(f"{connection.name} {connection.release}")
@@ -185,9 +183,11 @@ def mechanisms(words: list[str]) -> Mechanisms:
     return measured(symbol, calls=calls, rounds=rounds, command=options.get("while", ""))
 
 
-def _number(options: dict[str, str], name: str, default: int) -> int:
+def _number(
+    options: dict[str, str], name: str, default: int, parse: Callable[[object], int] = natural
+) -> int:
     try:
-        return natural(options.get(name, default))
+        return parse(options.get(name, default))
     except ValueError as error:
         raise CellError(f"--{name} {options[name]}: {error}") from None
 

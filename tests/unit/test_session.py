@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,12 @@ from far_end import FarEnd, a_run, started, stopped
 
 from kpmagic import session as sessions
 from kpmagic.channel.connection import Connection
+from kpmagic.errors import TargetError
 from kpmagic.session import Session
+from kpmagic.targets import kernels
+
+find = kernels.find
+a_kernel = kernels.Kernel("6.1", "6.1.0-test", Path(), Path(), None, None)
 
 
 def test_a_name_is_its_newest_run_whichever_target_came_last() -> None:
@@ -28,6 +34,27 @@ def test_a_name_is_its_newest_run_whichever_target_came_last() -> None:
         assert session.runs() == [runs[1], runs[2], other]
         session.add(again := a_run(second))
         assert session.find("vfs_read") is again
+
+
+@pytest.mark.parametrize("name", [None, 7, ["sandbox"], Path("sandbox"), "sandboks"])
+def test_what_is_no_target_is_refused(name: Any) -> None:
+    for use in (sessions.connect, Session().use, Session()._by_name):
+        with pytest.raises(TargetError, match="no target") as caught:
+            use(name)
+        assert "ssh://" in caught.value.hint
+
+
+@pytest.mark.parametrize(("option", "text"), [
+    ({"kernel": 6.3}, "no kernel '6.3'"), ({"kernel": Path("/no/one")}, "no kernel at '/no/one"),
+    ({"memory": 5, "kernel": 6.1}, "no memory '5'"), ({"memory": 1.5, "kernel": 6.1}, "'1.5'"),
+])  # fmt: skip
+def test_numbers_are_read_as_they_are_written(
+    option: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "fetch", lambda *_: None)
+    monkeypatch.setattr(kernels, "find", lambda name: a_kernel if name == "6.1" else find(name))
+    with pytest.raises(TargetError, match=text):
+        sessions.connect("sandbox", **option)
 
 
 class Named(FarEnd):
