@@ -111,7 +111,7 @@ class Run(Result, Controlled):
 
     def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
         life = self._life
-        if life.reason:
+        if life.reason or life.ended.is_set():  # it may not have been started at all
             return life.maps
         try:
             answer, blob = self.connection.request("aggregates", run=life.number)

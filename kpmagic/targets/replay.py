@@ -295,5 +295,8 @@ class Agent:
             self._players[frame.run].stop(str(asked.get("reason", "user")))
 
     def _aggregates(self, frame: wire.Frame, asked: dict[str, Any], blob: bytes) -> None:
+        if frame.run not in self._players:
+            return self._refuse(frame, asked, blob)
         past = self._players[frame.run].past
-        self._reply(frame, asked, {"maps": [vars(part) for part in past.outcome.maps]}, past.maps)
+        maps = [vars(part) for part in past.outcome.maps]
+        return self._reply(frame, asked, {"maps": maps}, past.maps)

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from far_end import FarEnd, a_run, started, stopped
-from saved import finished, same
+from saved import HITS, finished, same
 
 import kpmagic
 from kpmagic.api import start
@@ -115,6 +115,22 @@ def test_a_dry_run_shows_the_source_and_takes_no_turn(far: Any, tmp_path: Path) 
         probe = Probe("kprobe", run.plan.probe.specs, "emit(n);", Options(command="ls",
                                                                          dry_run=True))
         assert start(probe, target).source == run.source
+
+
+def test_what_has_not_run_has_empty_tables(far: Any, tmp_path: Path) -> None:
+    path = finished(far, 1).save(tmp_path / "a.parquet")
+    chosen = Options(command="ls", dry_run=True)
+    cell = Probe("kprobe", a_run(far[1]).plan.probe.specs, "emit(n);\n", chosen)
+    with kpmagic.connect(f"replay:{path}") as target:
+        run = start(cell, target)
+        assert run.aggregates["hits"]["count"].tolist() == [0]
+        with pytest.raises(CellError, match="no rows"):
+            run.plot("rate")
+        with pytest.raises(TargetError):
+            target.request("aggregates", run=99)
+    end, connection = far
+    assert a_run(connection, aggregates=(HITS,)).aggregates["hits"]["count"].tolist() == [0]
+    assert all(each["do"] != "aggregates" for each in end.asked)
 
 
 def test_nothing_else_can_be_asked(far: Any, tmp_path: Path) -> None:
