@@ -21,6 +21,7 @@ from .refusals import to_error
 PATIENCE = 60.0
 HELLO_PATIENCE = 120.0
 EXCERPT_LINES = 12
+BEGINNING = ("start", "insmod", "peer")  # words that begin a run
 
 
 class Listener(Protocol):
@@ -121,6 +122,12 @@ class Exchange:
         reply = self.ask(word, blob, run=run, **arguments)
         try:
             self._wait(reply.done, timeout, f"an answer to {word!r}")
+        except TargetLost:
+            raise
+        except TargetError:
+            if word in BEGINNING:  # it may begin yet, and nobody would know of it
+                self.tell("stop", run=run, reason="unanswered")
+            raise
         finally:
             self.forget_reply(reply)
         return reply.answer()

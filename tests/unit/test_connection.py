@@ -158,6 +158,15 @@ def test_no_answer_in_time() -> None:
         connection.request("ping", timeout=0.3)
 
 
+def test_a_start_that_is_answered_too_late_is_stopped() -> None:
+    """Its probe would fire until --max-time, and nobody would hear of it."""
+    slow = FarEnd({"start": lambda *_: None, "stop": stopped})
+    with connected(slow) as connection:
+        with pytest.raises(TargetError, match="'start' within"):
+            connection.request("start", run=7, timeout=0.3)
+        assert [(each["do"], each["run"]) for each in slow.asked][-1] == ("stop", 7)
+
+
 def test_closing_twice() -> None:
     end = FarEnd()
     connection = connected(end)
