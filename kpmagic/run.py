@@ -135,16 +135,16 @@ class Run(Result, Controlled):
     def start(self) -> Run:
         """Attach the probe. One that has ended starts again, and its old rows are dropped.
 
-        Raises VerifierError, AttachError, NotPermitted, TargetError.
+        Raises VerifierError, AttachError, NotPermitted, TargetError, RecordingError.
         """
         if self._life.number and not self._life.ended.is_set():
             return self
         life = self._new_life(self.connection.new_number())
         self._life, self.failure, self._aggregates = life, None, None
-        self.connection.listen(life.number, life)
         before = time.monotonic()
         life.info = self.info
         try:
+            self.connection.listen(life.number, life)
             answer, _ = self._request_start(life)
         except BaseException as error:
             self._abandon(life, error)
@@ -161,7 +161,12 @@ class Run(Result, Controlled):
             "addresses": dict(answer.get("addresses", {})),  # those a recording knows
             "started": time.time(),
         }
-        saving.started(self)
+        try:
+            saving.started(self)
+        except BaseException as error:
+            self._stop_soon("save-failed")
+            self._abandon(life, error)
+            raise
         if isinstance(self.recording, Spool):
             # registered after the connection's, hence called before it
             atexit.register(_stop_at_exit, weakref.ref(self), os.getpid())
@@ -211,7 +216,7 @@ class Run(Result, Controlled):
         return Batches.like(rows) if hello.get("rows") == "arrow" else rows
 
     def _stop_soon(self, reason: str) -> None:
-        """Ask for the end from the reader's thread, which cannot wait for an answer."""
+        """Ask for the end without waiting for an answer, as the reader's thread must."""
         with contextlib.suppress(TargetError):
             self.connection.tell("stop", run=self._life.number, reason=reason)
 

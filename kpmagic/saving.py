@@ -150,10 +150,13 @@ def spooled(run: Result, fresh: Callable[[], Rows]) -> Spool | None:
 
 
 def started(run: Result) -> None:
-    """Put the file in its place, with what is known since the start."""
+    """Put the file in its place, with what is known since the start. Raises RecordingError."""
     rows = run.recording
     if isinstance(rows, Spool):
-        rows.install(_description(run))
+        try:
+            rows.install(_description(run))
+        except OSError as error:  # its folder has gone meanwhile
+            raise unwritable(rows.path, error) from None
 
 
 def abandoned(run: Result) -> None:

@@ -232,8 +232,8 @@ class ModuleRun(Shown, Lived, Controlled):
             return self
         life = self._new_life(self.connection.new_number())
         self._life, self.failure, self.lines = life, None, None
-        self.connection.listen(life.number, life)
         try:
+            self.connection.listen(life.number, life)
             answer, _ = self.connection.request(
                 "insmod", self.artifact.object, run=life.number, timeout=START_PATIENCE,
                 name=self.name, command=self.options.command, cwd=self.connection.cwd,

@@ -156,8 +156,8 @@ class PeerRun(Shown, Lived, Controlled):
             return self
         self.failure = None
         life = self._life = self._new_life(self.connection.new_number())
-        self.connection.listen(life.number, life)
         try:
+            self.connection.listen(life.number, life)
             answer, _ = self._request(life)
         except BaseException as error:
             self._abandon(life, error)

@@ -35,8 +35,13 @@ class Spool(Rows):
         self._empty = to_arrow(empty.table())
         self._head = [self._empty]
         self._broken = False
+        self.path = path
         self._journal = Journal(path)
-        self._append(wire.HELLO, description)
+        try:
+            self._append(wire.HELLO, description)
+        except OSError:  # no room for it
+            self._journal.discard()
+            raise
         self._stored: Stored | None = None
         self._lock = threading.Lock()
 
@@ -101,11 +106,10 @@ class Spool(Rows):
         """Turn the journal into a Parquet file in its place. Raises OSError: then it stays."""
         if not self._journal.in_place:  # a later run writes there now, or somebody removed it
             return
-        path = self._journal.path
-        with replacing(path) as file:
+        with replacing(self.path) as file:
             write(file, self.arrows(), metadata)
         with self._lock:
-            self._stored = Stored(path, self.layouts)
+            self._stored = Stored(self.path, self.layouts)
             self._journal.close()
 
 

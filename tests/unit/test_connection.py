@@ -344,6 +344,22 @@ def test_a_refused_start_leaves_a_failed_run() -> None:
         assert len(run.df()) == 0
 
 
+def test_a_target_that_is_lost_just_before_the_start_leaves_no_run_that_never_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def lost(*_: object) -> None:
+        raise TargetLost("far is gone")
+
+    with connected(FarEnd({"start": started})) as connection:
+        monkeypatch.setattr(connection, "listen", lost)
+        run = a_run(connection, save=str(tmp_path / "run.parquet"))
+        with pytest.raises(TargetLost):
+            run.start()
+        assert run.wait(0)
+        assert run.state == "failed"
+        assert os.listdir(tmp_path) == []
+
+
 def test_damaged_data_is_an_error_of_the_run_and_not_of_the_reader() -> None:
     def start(end, run, message, blob):
         started(end, run, message, blob)

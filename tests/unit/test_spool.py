@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,36 @@ def test_a_run_that_does_not_start_leaves_no_file(far: Any, tmp_path: Path) -> N
     with pytest.raises(RecordingError, match="cannot write to"):
         a_run(connection, save=str(tmp_path / "no" / "x")).start()
     assert os.listdir(tmp_path) == ["other"]
+
+
+def test_no_room_for_the_first_word_leaves_no_file(far: Any, tmp_path: Path) -> None:
+    run = a_run(far[1], save=str(tmp_path / "run.parquet"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        with pytest.raises(RecordingError, match="cannot write to"):
+            run.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_goes_while_it_starts_ends_the_run(far: Any, tmp_path: Path) -> None:
+    end, connection = far
+    folder = tmp_path / "here"
+    folder.mkdir()
+
+    def start(end: FarEnd, run: int, message: Any, blob: bytes) -> None:
+        shutil.rmtree(folder)
+        started(end, run, message, blob)
+
+    end.answers["start"] = start
+    run = a_run(connection, save=str(folder / "run.parquet"))
+    with pytest.raises(RecordingError, match=r"cannot write to .*here/run\.parquet"):
+        run.start()
+    assert run.state == "failed"
+    assert run.wait(1)
+    assert (end.asked[-1]["do"], end.asked[-1]["run"]) == ("stop", run._life.number)
 
 
 def test_the_cell_run_again_takes_the_file_over(far: Any, tmp_path: Path) -> None:
