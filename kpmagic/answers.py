@@ -121,12 +121,19 @@ def read(file: Path) -> tuple[Answer, ...]:
 
 
 def add(where: Path, answer: Answer) -> None:
-    """Keep ``answer`` in a folder; a newer one of the same cell takes its place."""
-    where.mkdir(parents=True, exist_ok=True)
+    """Keep ``answer`` in a folder; a newer one of the same cell takes its place.
+
+    Raises RecordingError.
+    """
     file = where / FILE
-    kept = [each for each in (read(file) if file.exists() else ()) if each.cell != answer.cell]
-    with replacing(file) as out:
-        out.write(json.dumps(to_plain([*kept, answer]), indent=1).encode())
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        kept = [each for each in (read(file) if file.exists() else ()) if each.cell != answer.cell]
+        with replacing(file) as out:
+            out.write(json.dumps(to_plain([*kept, answer]), indent=1).encode())
+    except OSError as error:
+        raise RecordingError(f"cannot write to {str(file)!r}: {error.strerror or error}",
+                             hint=f"{ENVIRONMENT} names a folder of yours") from None  # fmt: skip
 
 
 def failure_of(error: KpmagicError) -> Failure:

@@ -40,6 +40,14 @@ def test_the_newest_answer_of_a_cell_stays(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "new").iterdir()] == [FILE]
 
 
+def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for where in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/no")):
+        with pytest.raises(RecordingError, match="cannot write to") as caught:
+            add(where, Answer("a", "1"))
+        assert "KPMAGIC_RECORD" in caught.value.hint
+
+
 def test_an_error_comes_back_as_what_it_was() -> None:
     place = Place(2, 3, "emit(x);", "In[1]")
     for name in dir(errors):
