@@ -104,8 +104,8 @@ def new_file(where: Path, name: str) -> Path:
     """Return a file for the next run there: numbered, and with its name. Raises OSError."""
     where.mkdir(parents=True, exist_ok=True)
     safe = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:40]
-    number = 1 + max((int(file.name[:3]) for file in where.glob("[0-9][0-9][0-9]-*.parquet")),
-                     default=0)  # fmt: skip
+    numbered = (re.match(r"(\d{3,9})-", file.name) for file in where.glob("*.parquet"))
+    number = 1 + max((int(match[1]) for match in numbered if match), default=0)
     return where / f"{number:03d}-{safe}.parquet"
 
 

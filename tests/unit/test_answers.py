@@ -84,6 +84,9 @@ def test_files_are_numbered(tmp_path: Path) -> None:
     assert first == tmp_path / "001-vfs_-etc-passwd.parquet"
     (tmp_path / "041-x.parquet").touch()
     assert new_file(tmp_path, "").name == "042-.parquet"
+    for number in (999, 1000):  # none takes another's place, however many there are
+        (tmp_path / f"{number}-x.parquet").touch()
+        assert new_file(tmp_path, "x").name == f"{number + 1}-x.parquet"
 
 
 JSON = st.recursive(
