@@ -81,7 +81,12 @@ def speedscope(seen: Seen) -> bytes:
 
 def perfetto(seen: Seen) -> bytes:
     """Return a trace that ui.perfetto.dev opens."""
-    return perfetto_format.trace(rows(seen), seen.name)
+    frame = rows(seen)
+    missing = [name for name in perfetto_format.THREAD if name not in frame.columns]
+    if missing:
+        raise CellError(f"{seen.name}: its rows do not tell their threads: no {', '.join(missing)}",
+                        hint="export('csv', …) takes rows of any kind")  # fmt: skip
+    return perfetto_format.trace(frame, seen.name)
 
 
 FORMATS: dict[str, Callable[[Seen], bytes]] = {

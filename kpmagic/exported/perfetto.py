@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BEGIN, END, INSTANT = 1, 2, 3  # TrackEvent.Type
 SEQUENCE = 1
 SHOWN = ("time", "pid", "tid", "comm", "latency", "probe")  # as tracks and slices
+THREAD = ("pid", "tid", "cpu", "comm")  # columns that there must be
 Thread = tuple[int, int, int]
 
 

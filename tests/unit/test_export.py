@@ -150,6 +150,9 @@ def test_refusals(tmp_path: Path) -> None:
     for form in ("csv", "perfetto"):
         with pytest.raises(CellError, match="no rows"):
             export(seen(0), form, tmp_path / "x")
+    lines = Seen(rows(3)[["time", "comm"]])  # as of another tracer
+    with pytest.raises(CellError, match="no pid, tid, cpu"):
+        export(lines, "perfetto", tmp_path / "x")
     for place in (tmp_path, tmp_path / "no" / "x"):
         with pytest.raises(RecordingError, match="cannot write") as wrong:
             export(seen(1), "csv", place)
