@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -34,14 +35,25 @@ def clean_cache() -> Iterator[str]:
 
 
 def _remove(path: Path) -> int:
-    """Remove a file or folder; return the bytes it took."""
-    if not path.is_dir() or path.is_symlink():
+    """Remove a file or folder; return the bytes it took, 0 where another notebook was quicker."""
+    if path.is_dir() and not path.is_symlink():
+        before = _size(path)
+        shutil.rmtree(path, ignore_errors=True)  # what is written there meanwhile stays
+        return before - _size(path)
+    try:
         size = path.lstat().st_size
         path.unlink()
-        return size
-    # a saved machine's memory is mostly holes
-    size = sum(512 * each.stat().st_blocks for each in path.rglob("*") if each.is_file())
-    shutil.rmtree(path)
+    except FileNotFoundError:
+        return 0
+    return size
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes that a folder takes: a saved machine's memory is mostly holes."""
+    size = 0
+    with contextlib.suppress(FileNotFoundError):
+        for each in folder.rglob("*"):
+            size += 512 * each.stat().st_blocks if each.is_file() else 0
     return size
 
 

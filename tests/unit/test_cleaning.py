@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,21 @@ def test_what_is_removed_is_shown_and_kernels_stay(
         "vmlinux.pch", "vmlinuz",
     ]  # fmt: skip
     assert list(clean_cache()) == [f"freed 0 KB in {tmp_path}; fetched kernels stay"]
+
+
+def test_two_notebooks_may_clean_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    for name in ("facts/a", "facts/b", "modules/x/y"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(5000))
+    glob = Path.glob
+
+    def removed_meanwhile(home: Path, pattern: str) -> list[Path]:
+        found = list(glob(home, pattern))
+        for each in found[:1]:
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "glob", removed_meanwhile)
+    assert "freed 4 KB" in list(clean_cache())[-1]
+    assert not [each for each in tmp_path.rglob("*") if each.is_file()]
