@@ -15,7 +15,7 @@ from ..modules.run import ModuleRun
 from ..result import Result
 
 # a judge's own steps fail on answers of another kind than was asked for
-OF_ANOTHER_KIND = (TypeError, ValueError, KeyError, IndexError, AttributeError)
+OF_ANOTHER_KIND = (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError)
 LESSONS = tuple(f"{number:02d}" for number in range(1, 13))
 
 
@@ -83,10 +83,11 @@ def check(name: str, answer: Any, *seen: Any) -> Verdict:
 
 def find(name: str) -> Exercise:
     """Return an exercise. Raises CellError."""
-    lesson = name.partition(".")[0] if isinstance(name, str) else ""
+    known = isinstance(name, str)
+    lesson = name.partition(".")[0] if known else ""
     if lesson in LESSONS:
         importlib.import_module(f"{__package__}.exercises.lesson{lesson}")
-    if name not in EXERCISES:
+    if not known or name not in EXERCISES:
         raise CellError(f"no exercise {name!r}", hint=suggestion(str(name), EXERCISES)
                         or 'lesson and number, as the lesson has it: check("01.1", …)')  # fmt: skip
     return EXERCISES[name]

@@ -32,7 +32,7 @@ def lesson(number: str, *places: str) -> None:
     sandbox, and where that cannot start, from its recording: with KPMAGIC_TARGET=replay from
     there alone. Raises SymbolError when the kernel lacks one of ``places``.
     """
-    if not NUMBER.fullmatch(number):
+    if not isinstance(number, str) or not NUMBER.fullmatch(number):
         raise CellError(f"no lesson {number!r}", hint="a lesson has two digits: lesson(\"03\")")
     out_of_order.watch(Path.cwd(), number)
     if session.default is None and session.name.partition(":")[0] == REPLAY:
