@@ -116,8 +116,8 @@ def of_histogram(frame: pd.DataFrame, caption: str) -> Table:
     """Return a histogram's buckets with a bar each."""
     shown = frame.head(2 * ROWS)
     most = max(int(shown["count"].max()), 1) if len(shown) else 1
-    plain = of_frame(shown.drop(columns=["low", "high", "count"]).head(0), 0)
-    keys = [[_value(value) for value in shown[name]] for name in plain.headers]
+    names = [name for name in shown.columns if name not in ("low", "high", "count")]
+    keys = [[_value(value) for value in shown[name]] for name in names]
     bounds = [_bucket(int(low), int(high))
               for low, high in zip(shown["low"], shown["high"], strict=True)]  # fmt: skip
     counts = [int(count) for count in shown["count"]]
@@ -125,7 +125,7 @@ def of_histogram(frame: pd.DataFrame, caption: str) -> Table:
     rows = tuple(zip(*keys, bounds, map(str, counts), bars, strict=True))
     left = len(frame) - len(shown)
     return Table(
-        headers=(*plain.headers, "from, below", "count", ""),
+        headers=(*map(clean, names), "from, below", "count", ""),
         rows=rows,
         right=(*(False for _ in keys), True, True, False),
         caption=clean(caption),

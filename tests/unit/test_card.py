@@ -162,6 +162,12 @@ def test_aggregates_on_the_card() -> None:
     assert "&lt;b&gt;" in CARD.html(run)
 
 
+def test_a_histogram_by_a_key_with_a_long_name() -> None:
+    name = "n" * 300 + "\u202e"
+    frame = pd.DataFrame({name: ["a"], "low": [1], "high": [2], "count": [3]})
+    assert of_histogram(frame, "h").headers[0] == clean(name)
+
+
 def test_an_empty_histogram() -> None:
     frame = pd.DataFrame({"low": [], "high": [], "count": []}, dtype="int64")
     assert "count" in of_histogram(frame, "hist(n)").text()
