@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -65,7 +66,7 @@ class Group:
             return []
 
     def remove(self) -> None:
-        """Kill what is in it and remove it."""
+        """Kill what is in it and remove it. Raises OSError while something in it does not die."""
         self.kill()
         end = time.monotonic() + KILL_SECONDS
         while True:
@@ -99,6 +100,14 @@ class Cgroup(Group):
             raise refused_os(error) from None
         self.id = os.stat(self.path).st_ino
         _start_warden(prefix)
+
+    def end(self) -> None:
+        """Kill what is in it and remove it; while something in it does not die, the warden has it.
+
+        That is no reason for the agent to die with all its runs.
+        """
+        with contextlib.suppress(OSError):
+            self.remove()
 
     def add(self, pid: int) -> None:
         """Move a process into it. Raises OSError."""

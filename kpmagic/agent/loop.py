@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -136,11 +137,12 @@ class Agent:
         return self.runs[run]
 
     def close(self) -> None:
-        """Undo everything."""
-        for owner in [*self.runs.values(), *self.commands.values()]:
-            owner.close()
-        self.runs.clear()
-        self.commands.clear()
+        """Undo everything, also what is behind something that cannot be undone."""
+        with contextlib.ExitStack() as ends:
+            for owner in [*self.commands.values(), *self.runs.values()]:
+                ends.callback(owner.close)
+            self.runs.clear()
+            self.commands.clear()
 
 
 def prepare() -> Iterator[str]:

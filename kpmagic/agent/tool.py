@@ -136,7 +136,7 @@ class Tool:
             self.control.close()
         while self._open:
             os.close(self._open.pop())
-        self._cgroup.remove()
+        self._cgroup.end()
 
 
 def _memory(data: bytes) -> int:

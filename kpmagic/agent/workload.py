@@ -124,4 +124,4 @@ class Workload:
             self._reap()
         for fd in list(self._streams):
             self._drop(fd)
-        self.cgroup.remove()
+        self.cgroup.end()

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""Runs that end badly, or are asked for what they have not: the agent goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpmagic.agent import wire
+from kpmagic.agent.cgroup import Cgroup
+from kpmagic.agent.loop import Agent
+from kpmagic.agent.tool import Tool
+from kpmagic.agent.workload import Workload
+
+
+class Out:
+    """The stream to the notebook, and what went into it."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def send(self, type_: int, run: int, payload: bytes) -> None:
+        assert type_ == wire.REPLY
+        self.told.append(wire.unpack(payload)[0])
+
+
+class Owner:
+    """A run that may not let itself be undone."""
+
+    def __init__(self, fails: bool) -> None:
+        self.fails, self.closed = fails, False
+
+    def close(self) -> None:
+        self.closed = True
+        if self.fails:
+            raise OSError("no")
+
+
+def made(kind: type, **values: Any) -> Any:
+    """An object of a class whose __init__ would ask for a kernel."""
+    found = kind.__new__(kind)
+    vars(found).update(values)
+    return found
+
+
+def test_a_process_that_does_not_die_ends_no_run_but_its_own(tmp_path: Path) -> None:
+    (tmp_path / "group" / "busy").mkdir(parents=True)  # as a cgroup is that has a process in it
+    group = made(Cgroup, path=str(tmp_path / "group"))
+    with pytest.raises(OSError, match="not empty"):
+        group.remove()
+    made(Workload, cgroup=group, _go=-1, _held=-1, _pidfd=-1, _streams={}).close()
+    made(Tool, _cgroup=group, _pidfd=-1, _open=[]).close()
+
+
+def test_everything_is_undone_behind_what_cannot_be() -> None:
+    agent: Any = Agent(Out())  # type: ignore[arg-type]
+    owners = [Owner(fails) for fails in (False, True, False, False)]
+    agent.runs.update(enumerate(owners[:2]))
+    agent.commands.update(enumerate(owners[2:], 2))
+    with pytest.raises(OSError, match="no"):
+        agent.close()
+    assert all(owner.closed for owner in owners)
