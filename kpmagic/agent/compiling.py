@@ -101,6 +101,10 @@ class Compiling:
         """Nothing has been counted yet. Raises Refused."""
         raise Refused("request", "the probes are not there yet")
 
+    def places(self) -> list[dict[str, Any]]:
+        """Nothing has been planted yet. Raises Refused."""
+        raise Refused("request", "the probes are not there yet")
+
     def close(self) -> None:
         """Undo everything without another word."""
         if self._workload is not None:

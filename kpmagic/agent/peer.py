@@ -261,6 +261,10 @@ class PeerSession:
         """Another tracer prints its maps itself. Raises Refused."""
         raise Refused("request", f"{self._asked.tool} prints its maps when it ends")
 
+    def places(self) -> list[dict[str, Any]]:
+        """Where its probes are, it does not tell. Raises Refused."""
+        raise Refused("request", f"a run of {self._asked.tool} has no places")
+
     def close(self) -> None:
         """Undo everything without another word."""
         self._close()

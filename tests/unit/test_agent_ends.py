@@ -10,7 +10,11 @@ import pytest
 
 from kpmagic.agent import wire
 from kpmagic.agent.cgroup import Cgroup
+from kpmagic.agent.compiling import Compiling
+from kpmagic.agent.kmodule import ModuleSession
+from kpmagic.agent.limits import Limits
 from kpmagic.agent.loop import Agent
+from kpmagic.agent.peer import Asked, PeerSession
 from kpmagic.agent.tool import Tool
 from kpmagic.agent.workload import Workload
 
@@ -52,6 +56,17 @@ def test_a_process_that_does_not_die_ends_no_run_but_its_own(tmp_path: Path) -> 
         group.remove()
     made(Workload, cgroup=group, _go=-1, _held=-1, _pidfd=-1, _streams={}).close()
     made(Tool, _cgroup=group, _pidfd=-1, _open=[]).close()
+
+
+@pytest.mark.parametrize("word", ["counters", "aggregates", "planted"])
+@pytest.mark.parametrize("kind", [Compiling, ModuleSession, PeerSession])
+def test_what_a_run_has_not_is_refused(kind: type, word: str) -> None:
+    out = Out()
+    agent: Any = Agent(out)  # type: ignore[arg-type]
+    agent.runs[7] = made(kind, _asked=Asked(b"", "bpftrace", None, None, Limits()))
+    agent.answer(wire.Frame(wire.REQUEST, 7, wire.pack({"id": 3, "do": word})))
+    assert [each["id"] for each in out.told] == [3]
+    assert out.told[0]["error"]["kind"] == "request"
 
 
 def test_everything_is_undone_behind_what_cannot_be() -> None:
