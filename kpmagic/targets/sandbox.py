@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,7 @@ class Sandbox:
         self._progress = progress
         self._saved = saved
         self._guest: Guest | None = None
+        self._closing = threading.Lock()
         self._exports = exports.system()
         if self.kernel.modules is not None:
             self._exports.append(exports.modules(self.kernel.release, self.kernel.modules))
@@ -77,7 +79,8 @@ class Sandbox:
     @property
     def alive(self) -> bool:
         """Whether the virtual machine runs."""
-        return self._guest is not None and self._guest.alive
+        guest = self._guest  # another thread may be closing it
+        return guest is not None and guest.alive
 
     def boot(self) -> None:
         """Boot, unless it runs: returns when the agent has spoken. Raises TargetError."""
@@ -111,13 +114,15 @@ class Sandbox:
 
     def processes(self) -> list[int]:
         """Return the ids of this process, the warden and QEMU, as far as they run."""
-        return [os.getpid(), *(self._guest.processes() if self._guest else [])]
+        guest = self._guest
+        return [os.getpid(), *(guest.processes() if guest else [])]
 
     def close(self) -> None:
-        """End the virtual machine at once; the console's log stays."""
-        if self._guest is not None:
-            self._guest.close()
-            self._guest = None
+        """End the virtual machine at once; the console's log stays. Any thread may call it."""
+        with self._closing:
+            guest, self._guest = self._guest, None
+        if guest is not None:
+            guest.close()
 
     def _start(self, files: bytes, accelerator: qemu.Accelerator) -> bool:
         """Start once; False when the agent did not speak."""

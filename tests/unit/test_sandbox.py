@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""A sandbox that is ended: by its notebook, its heartbeat, or both at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from kpmagic.targets.sandbox import Sandbox
+
+
+class Guest:
+    """A QEMU that takes a moment to end; its descriptors may be closed only once."""
+
+    alive = True
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+        time.sleep(0.2)
+
+
+def test_two_threads_that_end_it_close_it_once() -> None:
+    sandbox: Any = Sandbox.__new__(Sandbox)
+    guest = Guest()
+    sandbox._guest, sandbox._closing = guest, threading.Lock()
+    threads = [threading.Thread(target=sandbox.close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert guest.closed == 1
+    assert not sandbox.alive
