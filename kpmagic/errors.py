@@ -23,6 +23,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .terminal import without_codes
+
 
 @dataclass(frozen=True)
 class Place:
@@ -60,7 +62,7 @@ class KpmagicError(Exception):
         if self.place is not None:
             lines.append(f"  at {self.place}")
         lines += [f"  hint: {line}" for line in self.hint.splitlines() if line]
-        return "\n".join(lines)
+        return without_codes("\n".join(lines))  # some are a target's words, or a recording's
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from kpmagic import cache
+from kpmagic.terminal import without_codes
 
 KEEP = 10
 TAIL = 256 << 10
@@ -19,7 +20,6 @@ BEGINS = re.compile(
     r"BUG: |Oops: |kernel BUG at |Kernel panic|general protection fault|double fault:"
     r"|watchdog: |int3: |invalid opcode:|stack segment:|divide error:"
 )
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def new(release: str) -> Path:
@@ -39,7 +39,7 @@ def text(path: Path) -> str:
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - TAIL))
-            return CONTROL.sub("", log.read().decode(errors="replace"))
+            return without_codes(log.read().decode(errors="replace"))
     except OSError:
         return ""
 

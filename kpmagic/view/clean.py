@@ -6,8 +6,8 @@ from __future__ import annotations
 import html
 import re
 
-# ECMA-48: CSI … final byte, OSC … BEL or ST, and the two-byte sequences
-_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+from ..terminal import CODES
+
 # control characters, what changes the direction of text (UAX 9), what has no width, lone surrogates
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -24,7 +24,7 @@ LONGEST = 200
 
 def clean(text: object) -> str:
     """Return one line without terminal codes, control characters and changes of direction."""
-    line = _CONTROL.sub("", _TERMINAL.sub("", str(text)))
+    line = _CONTROL.sub("", CODES.sub("", str(text)))
     return _between_marks(line if len(line) <= LONGEST else line[: LONGEST - 1] + "…")
 
 
@@ -34,7 +34,7 @@ def _between_marks(line: str) -> str:
 
 def clean_text(text: str) -> str:
     """Return lines of any length, cleaned; tabs become blanks."""
-    lines = (_TERMINAL.sub("", line).expandtabs() for line in text.split("\n"))
+    lines = (CODES.sub("", line).expandtabs() for line in text.split("\n"))
     return "\n".join(_between_marks(_CONTROL.sub("", line)) for line in lines)
 
 

@@ -18,7 +18,9 @@ import pytest
 from runs import finished, running
 from seen import Seen, rows, seen
 
+from kpmagic.channel.refusals import to_error
 from kpmagic.kernel.btf_tree import Node
+from kpmagic.targets.ends import why
 from kpmagic.view.card import CARD
 from kpmagic.view.clean import clean, clean_text
 from kpmagic.view.flame import flame
@@ -88,6 +90,16 @@ def test_on_a_card(name: str) -> None:
     harmless(CARD.text(run))
     harmless_page(CARD.html(run))
     assert clean(name) in CARD.text(run)
+
+
+def test_in_an_error(name: str) -> None:
+    """A target may say anything of itself, and so may a recording."""
+    error = to_error({"kind": "os", "message": f"one {name}\n\ttwo"})
+    for shown in (str(error), *error._render_traceback_()):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown)
+        assert shown.endswith("\n\ttwo")
+    said = why(f"Permission denied ({name})", what="far", user="u")
+    assert not re.search("[\x1b\x07]", str(said))
 
 
 def test_in_a_table(name: str) -> None:
