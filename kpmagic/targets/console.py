@@ -25,13 +25,20 @@ BEGINS = re.compile(
 def new(release: str) -> Path:
     """Return the path of a new, empty log, readable by its owner only; drop the oldest."""
     directory = cache.directory("console")
-    logs = sorted(directory.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    logs = sorted(directory.glob("*.log"), key=_written)
     for old in logs[: max(0, len(logs) - KEEP + 1)]:
         old.unlink(missing_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path = directory / f"{stamp}-{release}-{os.getpid()}-{time.monotonic_ns() % 10**6}.log"
     path.touch(mode=0o600)
     return path
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another notebook has dropped it
+        return 0.0
 
 
 def text(path: Path) -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from kpmagic.targets import console
 from kpmagic.targets.sandbox import Sandbox
 
 
@@ -21,6 +25,22 @@ class Guest:
     def close(self) -> None:
         self.closed += 1
         time.sleep(0.2)
+
+
+def test_two_notebooks_may_drop_the_oldest_log_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    logs = [console.new("6.1") for _ in range(console.KEEP)]
+    glob = Path.glob
+
+    def dropped_meanwhile(folder: Path, pattern: str) -> list[Path]:
+        found = list(glob(folder, pattern))
+        logs[0].unlink()
+        return found
+
+    monkeypatch.setattr(Path, "glob", dropped_meanwhile)
+    assert console.new("6.1").exists()
 
 
 def test_two_threads_that_end_it_close_it_once() -> None:
