@@ -16,6 +16,7 @@ from ..errors import CellError, Place
 from ..modules.run import ModuleRun
 from ..run import Run
 from ..session import SANDBOX_OPTIONS, AnyRun, session
+from ..terminal import without_codes
 from ..view.clean import clean, clean_lines
 from ..view.mechanisms import Mechanisms
 from ..view.table import Table
@@ -110,7 +111,7 @@ def list_(words: list[str]) -> None:
     if not runs:
         print("no probe yet")
         return
-    rows = [(clean(each.name), each.state, each.stopped_by or "", str(each.stats.rows),
+    rows = [(clean(each.name), each.state, clean(each.stopped_by or ""), str(each.stats.rows),
              each.connection.name) for each in runs]  # fmt: skip
     print(Table(("name", "state", "stopped by", "rows", "target"), tuple(rows),
                 (False, False, False, True, False)).text())  # fmt: skip
@@ -169,7 +170,7 @@ def show(words: list[str]) -> None:
     """Print what a probe was made into."""
     names, options = options_of(words, ("stage",))
     usage = f"%kp show NAME [--stage {'|'.join(STAGES)}]"
-    print(stage(session.find(one(names, usage)), options.get("stage", "source")))
+    print(without_codes(stage(session.find(one(names, usage)), options.get("stage", "source"))))
 
 
 def mechanisms(words: list[str]) -> Mechanisms:

@@ -59,8 +59,9 @@ def row(run: Any) -> Row:
                                                            ("missed", stats.missed or 0))
             if count]  # fmt: skip
     rate = f"{HITS.rate(run, stats.hits):,.0f}".replace(",", " ") if running else ""
-    cells = (clean(run.name), state_text(run), rate, grouped(stats.hits), grouped(stats.rows),
-             ", ".join(lost) or "0", cost(run), clean(run.connection.name))  # fmt: skip
+    state, target = clean(state_text(run)), clean(run.connection.name)
+    cells = (clean(run.name), state, rate, grouped(stats.hits), grouped(stats.rows),
+             ", ".join(lost) or "0", cost(run), target)  # fmt: skip
     return Row(cells, running)
 
 

@@ -20,6 +20,8 @@ from seen import Seen, rows, seen
 
 from kpmagic.channel.refusals import to_error
 from kpmagic.kernel.btf_tree import Node
+from kpmagic.kp.commands import run_line
+from kpmagic.session import session
 from kpmagic.targets.ends import why
 from kpmagic.view.card import CARD
 from kpmagic.view.clean import clean, clean_text
@@ -125,6 +127,22 @@ def test_in_panels(name: str) -> None:
         harmless_page(shown.value)
     alone = ProbePanel(lambda: [run])
     harmless(alone.text())
+
+
+def test_in_what_is_listed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run = running("shown")
+    run.stop(name)
+    run._life.remarks.append(f"{name}\n\tmore")
+    session.add(run)
+    try:
+        run_line("list")
+        run_line("show shown --stage log")
+    finally:
+        session.remove(run)
+    printed = capsys.readouterr().out
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", printed)
+    assert printed.endswith("\n\tmore\n")
+    harmless(ProbePanel(lambda: [run]).text())
 
 
 def test_in_the_panels_search(name: str) -> None:
