@@ -18,6 +18,7 @@ from ..cell.script import Script
 from ..errors import RecordingError
 from ..model import Module, Plan, Source
 from ..outcome import Outcome
+from ..stats import Cost
 from .plain import from_plain, to_plain
 
 FORMATS = {"probe": 1, "module": 2, "script": 3}  # what each kind of run is written as
@@ -27,6 +28,20 @@ KEY_FORMAT, KEY_RUN, KEY_MAPS, KEY_DIGEST = (
     "kpmagic.format", "kpmagic.run", "kpmagic.aggregates", "kpmagic.digest",
 )  # fmt: skip
 NEWER_HINT = "pip install --upgrade kpmagic"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What handlers took, as ``run.info`` has it: a stats.Cost with its share."""
+
+    runs: int
+    busy_ns: int
+    elapsed_ns: int
+    share: float
+
+
+# what is read of a run's info, where it is there
+INFO: dict[str, Any] = {"addresses": dict[str, str], "missed_by": dict[str, int], "cost": Spent}
 
 
 @dataclass(frozen=True)
@@ -158,7 +173,11 @@ def _checked(past: Past) -> Past:
         raise RecordingError("it is damaged: it says of no place where it was made")
     if not 0 < past.plan.cpus <= MOST_CPUS:
         raise RecordingError(f"it is damaged: {past.plan.cpus} processors")
-    from_plain(dict[str, str], past.info.get("addresses", {}), "addresses")
+    for name, kind in INFO.items():
+        if name in past.info:
+            from_plain(kind, past.info[name], name)
+    if "busy_ns" in past.outcome.counters:
+        from_plain(Cost, dict(past.outcome.counters), "its counters")
     return past
 
 

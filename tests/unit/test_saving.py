@@ -328,6 +328,21 @@ def test_a_forged_description_does_no_harm(data: st.DataObject, tmp_path_factory
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(("part", "forged"), [
+    ("info", {"missed_by": 7}), ("info", {"missed_by": {"probe": "many"}}),
+    ("info", {"cost": {"share": 0.1}}), ("info", {"cost": []}), ("info", {"addresses": [1]}),
+    ("counters", {"busy_ns": 5}), ("counters", {"busy_ns": 5, "runs": 1}),
+])  # fmt: skip
+def test_what_is_read_of_a_run_besides_is_what_it_claims(
+    far: Any, tmp_path: Path, part: str, forged: dict[str, Any]
+) -> None:
+    path = finished(far, 1).save(tmp_path / "run.parquet")
+    plain = json.loads(pq.read_metadata(path).metadata[KEY_RUN.encode()])
+    (plain["info"] if part == "info" else plain["outcome"]["counters"]).update(forged)
+    with pytest.raises(RecordingError):
+        kpmagic.load(rewritten(path, **{KEY_RUN: json.dumps(plain)}))
+
+
 @pytest.mark.parametrize("codec", ["zstd", "lz4", None])
 def test_batches_that_unpack_to_more_are_refused(codec: str | None) -> None:
     zeros = pa.array(np.zeros(1 << 16, np.int64))
