@@ -20,8 +20,10 @@ CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 def is_known(kind: Any) -> bool:
     """Whether a column of this Arrow type is one that frames.to_arrow makes."""
-    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind):
-        return kind.value_type in NUMBERS or kind.value_type == pa.string()
+    if pa.types.is_fixed_size_list(kind):
+        return kind.value_type in NUMBERS
+    if pa.types.is_list(kind):
+        return bool(kind.value_type == pa.string())
     return kind in (*NUMBERS, NANOSECONDS, INT64_AND_UINT64, CATEGORY, pa.string())
 
 
@@ -43,10 +45,22 @@ def from_arrow(arrow: Any) -> Table:
     table = Table({}, arrow.num_rows)
     for name, column in zip(arrow.column_names, arrow.columns, strict=True):
         whole = _whole(column)
+        if _is_odd(whole):
+            raise RecordingError(f"its column {name!r} holds what no recording's does")
         table.add(name, _column(whole), whole.type == pa.string())
         if whole.null_count and isinstance(table.columns[name], np.ndarray):
             table.missing[name] = whole.is_null().to_numpy(zero_copy_only=False)
     return table
+
+
+def _is_odd(whole: Any) -> bool:
+    """Whether a column has a word twice or a hole where frames.to_arrow leaves none."""
+    if pa.types.is_dictionary(whole.type):
+        words = whole.dictionary
+        return bool(words.null_count or len(words.unique()) < len(words))
+    if pa.types.is_list(whole.type):
+        return bool(whole.flatten().null_count)
+    return bool(whole.null_count and whole.type in (NANOSECONDS, pa.float64()))
 
 
 def _whole(column: Any) -> Any:

@@ -360,6 +360,18 @@ def test_batches_that_unpack_to_more_are_refused(codec: str | None) -> None:
                 unpack(payload)
 
 
+@pytest.mark.parametrize("column", [
+    pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["a", "a"])),
+    pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["a", None])),
+    pa.array([0, None], pa.timestamp("ns")), pa.array([0.5, None]),
+    pa.array([["a", None], []]), pa.array([[1], [2]]),
+    pa.array([["a"], ["b"]], pa.list_(pa.string(), 1)),
+])  # fmt: skip
+def test_values_that_no_recording_has_are_refused(column: Any) -> None:
+    with pytest.raises(RecordingError, match="no recording"):
+        from_arrow(pa.table({"time": column}))
+
+
 def test_a_size_that_cannot_be_is_refused(tmp_path: Path) -> None:
     """A few bytes that unpack to gigabytes."""
     rows = 60_000_000
