@@ -99,8 +99,11 @@ class Spool(Rows):
         if stored is not None:
             yield from stored.arrows()
             return
-        yield self._empty
-        yield from _arrows(fd, size)
+        try:
+            yield self._empty
+            yield from (unpack(payload) for type_, payload in read(fd, size) if type_ == wire.DATA)
+        finally:
+            os.close(fd)
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Turn the journal into a Parquet file in its place. Raises OSError: then it stays."""
@@ -111,13 +114,3 @@ class Spool(Rows):
         with self._lock:
             self._stored = Stored(self.path, self.layouts)
             self._journal.close()
-
-
-def _arrows(fd: int, size: int) -> Iterator[Any]:
-    """Yield the rows of a journal; ``fd`` is closed afterwards."""
-    try:
-        for type_, payload in read(fd, size):
-            if type_ == wire.DATA:
-                yield unpack(payload)
-    finally:
-        os.close(fd)

@@ -138,6 +138,21 @@ def test_the_cell_run_again_takes_the_file_over(far: Any, tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["run.parquet"]
 
 
+def test_who_reads_only_the_beginning_leaves_nothing_open(far: Any, tmp_path: Path) -> None:
+    end, connection = far
+    run = a_run(connection, save=str(tmp_path / "run.parquet")).start()
+    end.rows(run._life.number, 1, 2)
+    until(lambda: run.stats.rows == 2)
+    before = len(os.listdir("/proc/self/fd"))
+    for steps in (1, 2):
+        arrows = run.recording.arrows()
+        for _ in range(steps):
+            next(arrows)
+        del arrows
+    assert len(os.listdir("/proc/self/fd")) == before
+    run.stop()
+
+
 def test_a_lost_target_leaves_a_whole_recording(far: Any, tmp_path: Path) -> None:
     end, connection = far
     run = a_run(connection, view=CARD, save=str(tmp_path / "x")).start()
