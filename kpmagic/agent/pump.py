@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from kpmagic.agent import wire
 from kpmagic.agent.channel import Channel
-from kpmagic.agent.ring import Ring
+from kpmagic.agent.ring import PIECE, Ring
 
 PIECES = 8  # of the ring before the channel is looked at again
+LEFT = PIECE // 4  # bytes that are left for the next time: what few rows cost, many do
 
 
 class Pump:
@@ -31,8 +32,9 @@ class Pump:
         """Send what the ring holds until the channel is full; say whether there was any."""
         self._first()
         found = self.sending
-        for _ in range(PIECES):
-            if self.sending or not self._send_piece():
+        for number in range(PIECES):
+            few = number and self._ring.waiting < LEFT
+            if few or self.sending or not self._send_piece():
                 break
             found = True
             self._channel.flush()

@@ -37,7 +37,9 @@ class Ring:
         self._mask = size - 1
         self._record = record
         self.stride = (record + wire.RING_HEADER + 7) & ~7
-        self._committed_word = record.to_bytes(4, sys.byteorder)
+        word = record.to_bytes(4, sys.byteorder)
+        # the length's lowest byte, and the one that holds the flags: where in a word, and what
+        self._told = tuple((at, word[at : at + 1]) for at in (0, 3))
 
     @property
     def waiting(self) -> int:
@@ -62,20 +64,16 @@ class Ring:
         self._consumer[0] += count
 
     def _committed(self, start: int, count: int) -> int:
-        """Return how many of ``count`` records in a row are committed: a busy one differs."""
-        words = self._data[start : start + count * self.stride].cast("I")
-        found = words[:: self.stride // 4].tobytes()
-        wanted = self._committed_word * count
-        if found == wanted:
-            return count
-        good, bad = 0, count
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            if found[: 4 * middle] == wanted[: 4 * middle]:
-                good = middle
-            else:
-                bad = middle
-        return good
+        """Return how many of ``count`` records in a row are committed: a busy one differs.
+
+        Slices of the map itself: with a step they take a tenth of what a memoryview's do.
+        """
+        first = mmap.PAGESIZE + start
+        for at, byte in self._told:
+            found = self._producer_pages[first + at : first + count * self.stride : self.stride]
+            if found != byte * count:
+                count -= len(found.lstrip(byte))
+        return count
 
     def _check_front(self, start: int) -> None:
         """Step over a discarded record; a busy one is waited for."""

@@ -16,8 +16,12 @@ PORT = "kpmagic.agent"
 
 Accelerator = Literal["tcg", "kvm"]
 
+# A kernel that is told of erms copies by `rep movsb`, which is emulated byte by byte: five times as
+# slow as the loop it has for others (arch/x86/lib). Page tables of five levels are longer to walk.
+SLOW_EMULATED = ("erms", "fsrm", "la57")
+
 ACCELERATORS: dict[Accelerator, tuple[str, ...]] = {
-    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
+    "tcg": ("-accel", "tcg,thread=multi", "-cpu", ",-".join(("max", *SLOW_EMULATED))),
     "kvm": ("-accel", "kvm", "-cpu", "host"),
 }
 
