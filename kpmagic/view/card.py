@@ -7,6 +7,8 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..cell.options import ring_size, show_share, show_size
 from ..errors import KpmagicError
 from ..run import Run
@@ -216,9 +218,14 @@ def as_hex(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     """Return ``frame`` with its pointers as a kernel developer reads them."""
     pointers = {field.name for layout in run.recording.layouts for field in layout.fields
                 if field.type.kind == "pointer"}  # fmt: skip
-    shown = {name: frame[name].map(lambda value: f"{value:#x}", na_action="ignore")
+    shown = {name: frame[name].map(_hex, na_action="ignore")
              for name in frame.columns if name in pointers}  # fmt: skip
     return frame.assign(**shown)
+
+
+def _hex(value: object) -> object:
+    # in the rows of another emit a column of that name may hold text
+    return f"{value:#x}" if isinstance(value, (int, np.integer)) else value
 
 
 def tables(run: Run) -> list[Table]:

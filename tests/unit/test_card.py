@@ -13,7 +13,7 @@ import pytest
 from far_end import FarEnd, a_run, started
 from hypothesis import given
 from hypothesis import strategies as st
-from records import layout, record
+from records import layout, record, size_of
 from runs import finished
 
 from kpmagic.channel.connection import Connection
@@ -210,6 +210,18 @@ def test_a_source_keeps_its_form_and_no_terminal_codes() -> None:
 
 def test_only_a_head_when_no_table_is_wanted() -> None:
     assert len(str(finished(show="none")).splitlines()) == 1
+
+
+def test_a_name_may_be_a_pointer_in_one_emit_and_text_in_another() -> None:
+    shapes = [layout(0, ("p", CType("pointer", 8))), layout(1, ("p", CType("string", 16)))]
+    size = size_of(*shapes)
+    recording = Recording(shapes, [], size)
+    recording.feed(record(shapes[0], {"p": 16}, size=size)
+                   + record(shapes[1], {"p": b"sixteen"}, size=size))  # fmt: skip
+    run = finished(rows=0)
+    run._life.recording = recording
+    assert "16" in CARD.text(run)
+    assert "sixteen" in CARD.text(run)
 
 
 def test_pointers_are_hexadecimal() -> None:
