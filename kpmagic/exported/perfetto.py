@@ -86,7 +86,7 @@ def _events(
     each = zip(times, names, spent, tracks, _annotations(frame), strict=True)
     for end, what, ns, track, notes in each:
         called = field(11, track) + field(23, what) + notes
-        if ns is None or ns != ns:
+        if not isinstance(ns, (int, float)) or ns != ns:  # some rows, or all, have no time
             yield (end, 2, 0), field(9, INSTANT) + called
         else:
             length = max(int(ns), 1)

@@ -133,6 +133,14 @@ def test_perfetto_slices_nest() -> None:
     assert stamps == [-1, 0, 0, 500, 1000, 2000]
 
 
+def test_perfetto_has_an_instant_where_a_row_tells_no_time() -> None:
+    for latency in (pd.array([None, 5], "Int64"), pd.Categorical(["a", "b"]), [None, 0.5]):
+        data = FORMATS["perfetto"](seen(2, latency=latency))
+        kinds = [each.track_event.type for each in Trace.FromString(data).packet
+                 if each.HasField("track_event")]  # fmt: skip
+        assert TrackEvent.TYPE_INSTANT in kinds
+
+
 def test_perfetto_keeps_the_idle_threads_apart() -> None:
     run = seen(2, latency=np.array([900, 900]))
     run.frame["tid"], run.frame["pid"], run.frame["cpu"] = 0, 0, [0, 1]
