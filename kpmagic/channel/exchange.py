@@ -16,6 +16,7 @@ from ..agent import wire
 from ..errors import KpmagicError, TargetError, TargetLost
 from ..targets.base import Channel, Target
 from .command import TICK
+from .incoming import Incoming
 from .refusals import to_error
 
 PATIENCE = 60.0
@@ -58,8 +59,8 @@ class Exchange:
         self.target = target
         self.hello: dict[str, Any] = {}
         self.failure = ""
-        self.heard = 0  # how often something has come
         self._channel: Channel = target.open_agent()
+        self._incoming = Incoming(self._channel)
         self._numbers = itertools.count(1)
         self._replies: dict[int, Reply] = {}
         self._listeners: dict[int, Listener] = {}
@@ -76,6 +77,11 @@ class Exchange:
     def name(self) -> str:
         """The target's name."""
         return self.target.name
+
+    @property
+    def heard(self) -> int:
+        """How often something has come."""
+        return self._incoming.heard
 
     def wait_for_hello(self, patience: float = HELLO_PATIENCE) -> dict[str, Any]:
         """Return what the agent said first. Raises TargetError, TargetLost."""
@@ -117,11 +123,12 @@ class Exchange:
 
         Raises what refusals.KINDS says, TargetLost, and TargetError when no answer comes.
         """
-        if threading.current_thread() is self._reader:
-            raise TargetError(f"{word!r} is asked where its answer would be read")
         reply = self.ask(word, blob, run=run, **arguments)
         try:
-            self._wait(reply.done, timeout, f"an answer to {word!r}")
+            if threading.current_thread() is self._reader:
+                self._read_until(reply)
+            else:
+                self._wait(reply.done, timeout, f"an answer to {word!r}")
         except TargetLost:
             raise
         except TargetError:
@@ -191,13 +198,24 @@ class Exchange:
             if patience is not None and waited > patience:
                 raise TargetError(f"{self.name} did not give {what} within {patience:.0f} s")
 
+    def _read_until(self, reply: Reply) -> None:
+        """Read on to an answer, in the reader's own thread; runs get what comes before it later.
+
+        Rows that go to a file have the names of their stacks from the target at once.
+        """
+        while not reply.done.is_set():
+            frame = self._incoming.arriving()
+            if frame is None:
+                raise self.lost()
+            if frame.type == wire.REPLY:
+                self._dispatch(frame)
+            else:
+                self._incoming.postpone(frame)
+
     def _read_frames(self) -> None:
-        reader = wire.Reader()
         try:
-            while data := self._channel.receive():
-                self.heard += 1
-                for frame in reader.feed(data):
-                    self._dispatch(frame)
+            while (frame := self._incoming.next()) is not None:
+                self._dispatch(frame)
         except (wire.WireError, KpmagicError, OSError) as error:
             self.failure = str(error)
         except MemoryError:

@@ -69,6 +69,17 @@ def test_recorded_to_a_file_while_it_runs(sandbox: Connection, tmp_path: Path) -
     assert pd.read_parquet(path)["count"].sum() == 100070  # any reader of Parquet will do
 
 
+def test_stacks_in_a_file_have_the_names_of_programs_there(
+    sandbox: Connection, tmp_path: Path
+) -> None:
+    run = kpmagic.probe("__x64_sys_getsid", "emit(ustack());", target=sandbox, follow=True,
+                        command="gcc -O0 -o /tmp/kept workloads/deep.c && /tmp/kept 23",
+                        save=str(tmp_path / "run.parquet"))  # fmt: skip
+    found = kpmagic.load(tmp_path / "run.parquet").df()["ustack"]
+    assert found.map(lambda names: list(names[:3]) == ["innermost", "middle", "main"]).sum() == 23
+    assert run.df()["ustack"].map(list).tolist() == found.map(list).tolist()
+
+
 def test_a_full_disk_ends_the_run_and_the_target_goes_on(
     sandbox: Connection, tmp_path: Path
 ) -> None:

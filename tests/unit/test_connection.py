@@ -15,6 +15,7 @@ from pathlib import Path
 import far_end
 import pytest
 from far_end import FarEnd, a_run, started, stopped
+from runs import until
 
 from kpmagic.agent import wire
 from kpmagic.channel.connection import Connection
@@ -165,6 +166,43 @@ def test_a_start_that_is_answered_too_late_is_stopped() -> None:
         with pytest.raises(TargetError, match="'start' within"):
             connection.request("start", run=7, timeout=0.3)
         assert [(each["do"], each["run"]) for each in slow.asked][-1] == ("stop", 7)
+
+
+def test_the_thread_that_reads_may_ask_and_keeps_the_order() -> None:
+    """Rows that go to a file get the names of their stacks while they are taken."""
+    seen: list[bytes] = []
+    answers: list[bytes] = []
+
+    class Asker:
+        busy = False
+
+        def on_frame(self, frame: wire.Frame) -> None:
+            assert not self.busy
+            self.busy = True
+            if frame.payload in (b"first", b"third"):
+                answers.append(connection.request("read", path=frame.payload.decode())[1])
+            seen.append(frame.payload)
+            self.busy = False
+
+        def on_lost(self) -> None:
+            seen.append(b"lost")
+
+    def read(end: FarEnd, run: int, message: dict[str, object], blob: bytes) -> None:
+        more = {"first": (b"second", b"third"), "third": (b"fourth",)}[str(message["path"])]
+        for payload in more:
+            end.say(wire.DATA, 7, payload)
+        end.reply(run, message, {}, str(message["path"]).encode())
+
+    end = FarEnd({"read": read})
+    with connected(end) as connection:
+        connection.listen(7, Asker())
+        end.say(wire.DATA, 7, b"first")
+        until(lambda: len(seen) == 4)
+        end.answers["read"] = lambda end, *_: end.hang_up()
+        end.say(wire.DATA, 7, b"first")
+        until(lambda: b"lost" in seen)
+    assert answers == [b"first", b"third"]
+    assert seen == [b"first", b"second", b"third", b"fourth", b"lost"]
 
 
 def test_closing_twice() -> None:
