@@ -73,7 +73,7 @@ class Result(Shown, Lived):
     @property
     def remarks(self) -> list[str]:
         """What there is to say about this run besides its numbers."""
-        said = super().remarks
+        said = super().remarks + self.losses_of_names
         described = self.artifact.source.aggregates
         if self._life.ended.is_set() and any(
             key.type.kind in STACKS for each in described for key in each.keys
@@ -82,6 +82,11 @@ class Result(Shown, Lived):
             said += [text for each in described
                      for text in aggregates.remarks(each, tables[each.label])]  # fmt: skip
         return said
+
+    @property
+    def losses_of_names(self) -> list[str]:
+        """Nothing more: what there was to say of stacks without names is among the remarks."""
+        return []
 
     @property
     def stack_names(self) -> StackNames:

@@ -98,11 +98,16 @@ class Run(Result, Controlled):
     def remarks(self) -> list[str]:
         """What the agent had to say about this run, and while it runs, what is to say of it."""
         said = super().remarks
-        lost = 0 if self._memory is None else self._memory.lost
-        if lost:
-            said.append(f"{lost:,} mappings of code came too fast: some user stacks have no names")
         now = "" if self._life.ended.is_set() else self.connection.remark
         return [*said, now] if now else said
+
+    @property
+    def losses_of_names(self) -> list[str]:
+        """What there is to say of user stacks without names."""
+        lost = 0 if self._memory is None else self._memory.lost
+        if not lost:
+            return []
+        return [f"{lost:,} mappings of code came too fast: some user stacks have no names"]
 
     @property
     def replayed(self) -> bool:

@@ -36,6 +36,7 @@ def past_of(run: Result) -> Past:
         # whoever loads it knows no addresses: the names stay in info
         decode_all(run.artifact.source.aggregates, *life.maps, run.plan.cpus, run.stack_names)
     outcome = life.outcome()
+    outcome = replace(outcome, remarks=(*outcome.remarks, *run.losses_of_names))
     if run.failure is not None or outcome.reason == "target-lost":
         words = str(run.lost()) if outcome.reason == "target-lost" else ""
         outcome = replace(outcome, error=outcome.error or str(run.failure or ""), last_words=words)

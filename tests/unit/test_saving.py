@@ -29,6 +29,7 @@ from kpmagic.rows.recording import Recording
 from kpmagic.run import Run
 from kpmagic.saved.past import FORMATS, KEY_DIGEST, KEY_FORMAT, KEY_MAPS, KEY_RUN, _digest
 from kpmagic.targets import kernels
+from kpmagic.userland.memory import Memory
 from kpmagic.view.card import CARD
 
 
@@ -51,6 +52,16 @@ def test_a_loaded_run_is_the_saved_one(far: Any, tmp_path: Path) -> None:
     assert (loaded.workload.exit_code, loaded.workload.stdout) == (4, "a\n")
     assert loaded.plan == run.plan
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_stacks_without_names_are_told_by_the_recording_too(far: Any, tmp_path: Path) -> None:
+    run = finished(far, 1)
+    run._memory = Memory(lambda file, offset: "")
+    run._memory.feed({"files": [], "events": [], "lost": 7})
+    assert any("7 mappings of code" in each for each in run.remarks)
+    loaded = kpmagic.load(run.save(tmp_path / "run.parquet"))
+    assert loaded.remarks == run.remarks
+    same(loaded, kpmagic.load(loaded.save(tmp_path / "again.parquet")))
 
 
 def test_a_run_without_rows_is_kept_too(far: Any, tmp_path: Path) -> None:
