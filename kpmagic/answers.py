@@ -94,6 +94,15 @@ def of_line(words: Iterable[str]) -> str:
     return json.dumps(["kp", *words])
 
 
+def words_of(cell: str) -> list[str]:
+    """Return the words of a ``%kp`` line's cell, nothing of another's or of what is none."""
+    try:
+        head, *words = json.loads(cell)
+    except (ValueError, TypeError, RecursionError):
+        return []
+    return words if head == "kp" and all(isinstance(word, str) for word in words) else []
+
+
 def folder() -> Path | None:
     """Return where all cells are recorded, None where they are not. Raises RecordingError."""
     name = os.environ.get(ENVIRONMENT)

@@ -7,7 +7,6 @@ HELLO says (``rows``: ``arrow``).
 
 from __future__ import annotations
 
-import json
 import math
 import queue
 import shlex
@@ -18,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from kpmagic.agent import wire
-from kpmagic.answers import FILE, Answer, error_of, of_line, of_module, of_probe, of_script, read
+from kpmagic.answers import (
+    FILE,
+    Answer,
+    error_of,
+    of_line,
+    of_module,
+    of_probe,
+    of_script,
+    read,
+    words_of,
+)
 from kpmagic.cell.script import Script
 from kpmagic.errors import RecordingError, TargetError
 from kpmagic.model import Artifact, LeftOut, Module, Plan, Probe
@@ -117,8 +126,7 @@ class Replay:
         asked = list(words)
         found = self._answers.get(of_line(asked))
         if found is None:
-            known = [shlex.join(json.loads(cell)[1:]) for cell in self._answers
-                     if json.loads(cell)[0] == "kp"]  # fmt: skip
+            known = [shlex.join(words) for words in map(words_of, self._answers) if words]
             there = f"there is {'; '.join(f'%kp {each}' for each in known[:NAMED])}" if known \
                 else "nothing that %kp asks was recorded"  # fmt: skip
             raise TargetError(f"no recording of '%kp {shlex.join(asked)}': {there}",

@@ -14,6 +14,7 @@ from far_end import FarEnd, a_run, started, stopped
 from saved import HITS, finished, same
 
 import kpmagic
+from kpmagic.answers import Answer, add, of_line
 from kpmagic.api import start
 from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError, RecordingError, TargetError
@@ -115,6 +116,15 @@ def test_a_dry_run_shows_the_source_and_takes_no_turn(far: Any, tmp_path: Path) 
         probe = Probe("kprobe", run.plan.probe.specs, "emit(n);", Options(command="ls",
                                                                          dry_run=True))
         assert start(probe, target).source == run.source
+
+
+@pytest.mark.parametrize("cell", ["", "x", "7", "{}", '["kp", 7]', '["kp"]', "[" * 9999])
+def test_a_forged_answer_does_no_harm(cell: str, tmp_path: Path) -> None:
+    add(tmp_path, Answer(cell, "text"))
+    add(tmp_path, Answer(of_line(["sig", "vfs_read"]), "text"))
+    there = pytest.raises(TargetError, match="there is %kp sig vfs_read")
+    with kpmagic.connect(f"replay:{tmp_path}") as target, there:
+        target.target.answer(["sig", "vfs_write"])  # type: ignore[attr-defined]
 
 
 def test_what_has_not_run_has_empty_tables(far: Any, tmp_path: Path) -> None:
