@@ -106,9 +106,9 @@ class Session:
             self._watch = Watch(self._asked.programs)
             if self._asked.mechanism:
                 require(self._watch, self._asked.mechanism, self._still_here)
-            if self._asked.mappings:
-                self._mappings.watch()
             self._cost = Cost(self._probes, self._asked.max_ppm / 1e6)
+            if self._asked.mappings:  # last: nothing is refused any more
+                self._mappings.watch()
         except BaseException:
             self._probes.close()
             raise

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from kpmagic.agent import wire
+from kpmagic.agent import session, wire
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.compiling import Compiling
 from kpmagic.agent.kmodule import ModuleSession
 from kpmagic.agent.limits import Limits
 from kpmagic.agent.loop import Agent
 from kpmagic.agent.peer import Asked, PeerSession
+from kpmagic.agent.refusal import Refused
 from kpmagic.agent.tool import Tool
 from kpmagic.agent.workload import Workload
 
@@ -67,6 +69,41 @@ def test_what_a_run_has_not_is_refused(kind: type, word: str) -> None:
     agent.answer(wire.Frame(wire.REQUEST, 7, wire.pack({"id": 3, "do": word})))
     assert [each["id"] for each in out.told] == [3]
     assert out.told[0]["error"]["kind"] == "request"
+
+
+def test_a_start_that_is_refused_leaves_no_watch_of_mappings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each is a descriptor for every CPU, and the agent stays."""
+    watching = 0
+
+    class Mappings(Owner):
+        remark = ""
+
+        def watch(self) -> None:
+            nonlocal watching
+            watching += 1
+
+        def close(self) -> None:
+            nonlocal watching
+            watching -= 1
+
+    def refuse(*_: object) -> None:
+        raise Refused("permission", "no")
+
+    left = SimpleNamespace(wait=lambda: None)
+    fakes = {"Mappings": lambda *_: Mappings(False), "Cost": refuse, "make_room": lambda _: None,
+             "Alarm": lambda: SimpleNamespace(leave=lambda: left, sings=None),
+             "Watch": lambda _: SimpleNamespace(mechanism=None)}  # fmt: skip
+    for name, fake in fakes.items():
+        monkeypatch.setattr(session, name, fake)
+    probes = SimpleNamespace(attach=dict, close=lambda: None)
+    monkeypatch.setattr(session.Session, "_load", lambda *_: probes)
+    asked: Any = SimpleNamespace(command=None, limits=Limits(), programs=(), mechanism="",
+                                 module="", mappings=True, max_ppm=1)  # fmt: skip
+    with pytest.raises(Refused):
+        session.Session(Out(), 1, asked)  # type: ignore[arg-type]
+    assert watching == 0
 
 
 def test_everything_is_undone_behind_what_cannot_be() -> None:
