@@ -169,6 +169,7 @@ class Session:
         self._default: Connection | None = None
         self._name = default_name()
         self._options: dict[str, Any] = {}
+        self._mine = False  # whether the default was started here, and not given
         self._named: dict[str, Connection] = {}
         self._failed: dict[str, AnyRun] = {}
         self._numbers = itertools.count()
@@ -197,13 +198,18 @@ class Session:
     def use(self, target: Connection | str, **options: Any) -> Connection:
         """Make ``target`` the default: a connection, or a name as for `connect`."""
         if isinstance(target, Connection):
+            old, mine = self._default, self._mine
             # its name means this target from now on, and when it has died one of its kind
             self._default, self._name, self._options = target, target.name, {}
+            self._mine = mine and old is target
+            if mine and old is not None and old is not target:
+                old.close()  # nobody else could
             return target
         connection = connect(target, progress=self.progress, **options)
         if self._default is not None:
             self._default.close()
         self._default, self._name, self._options = connection, target, options
+        self._mine = True
         return connection
 
     def connection(self, target: Connection | str | None = None) -> Connection:

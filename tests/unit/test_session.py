@@ -99,6 +99,22 @@ def test_what_is_left_of_a_named_target_is_closed(monkeypatch: pytest.MonkeyPatc
     session.close()
 
 
+def test_a_target_that_was_started_here_ends_when_another_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its virtual machine would run on, and nobody could end it."""
+    monkeypatch.setattr(sessions, "connect", lambda name, **_: Connection(Named(name)))
+    session = Session()
+    made = session.connection()
+    assert session.use(made) is made
+    assert made.alive
+    with Connection(Named("local")) as given, Connection(Named("local")) as other:
+        session.use(given)
+        assert not made.alive
+        session.use(other)
+        assert given.alive  # whoever has made it may use it yet
+
+
 def test_a_name_never_means_another_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that was made the default may lead to a kernel that nobody wants to risk."""
     asked: list[str] = []
