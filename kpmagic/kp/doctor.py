@@ -163,9 +163,3 @@ def packages() -> Iterator[Check]:
 MACHINE: tuple[Callable[[], Iterator[Check]], ...] = (
     python, clang, bpftool, programs, libbpf, kvm, cached, packages,
 )  # fmt: skip
-
-
-def report(connection: doctor_kernel.Connection | None = None) -> str:
-    """Return the findings as text, a line each."""
-    return "\n".join(map(str, checks(connection)))
-
