@@ -84,7 +84,8 @@ def test_a_probe_there_as_in_the_sandbox(far: FarMachine, user: str) -> None:
 
 
 def test_a_users_stack_there_has_names_from_the_programs_there(far: FarMachine) -> None:
-    deep = Path(__file__).parent / "workloads/deep.c"
+    deep = far.folder / "deep.c"  # which that machine sees, wherever these tests lie
+    deep.write_bytes((Path(__file__).parent / "workloads/deep.c").read_bytes())
     with kpmagic.connect("ssh://ada@far") as connection:
         run = kpmagic.probe("__x64_sys_getsid", "emit(ustack());", target=connection, follow=True,
                             command=f"gcc -O0 -o /tmp/deep {deep} && /tmp/deep 23")  # fmt: skip
