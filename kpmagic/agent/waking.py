@@ -42,6 +42,7 @@ def wake() -> Channel:
     Raises HangUp, root.Failed.
     """
     prepare()
+    _wait_for_root()
     print(wire.PREPARED, flush=True)
     channel = open_channel(_port())
     _set_clock(channel)
@@ -66,6 +67,15 @@ def prepare() -> None:
         library()
     except Refused:
         return  # the run that needs it will say so
+
+
+def _wait_for_root() -> None:
+    """Wait until the root is built: until then init holds our input open."""
+    while os.read(0, 1 << 12):
+        pass
+    null = os.open(f"{root.IMAGE}/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
 
 
 def _port() -> str:
