@@ -30,7 +30,7 @@ def detour(now: Written, code: bytes, names: Names) -> Detour | None:
 def _title(now: Written, names: Names) -> str:
     name = name_of(now.target, names)
     if name.startswith("0x"):
-        return "that was made for it"
+        return "that ftrace made for kprobes"
     return f"{name}, which all who trace the function share"
 
 
