@@ -12,6 +12,7 @@ PAGE = 4096
 UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LARGEST_BUFFER = 1 << 30
+LONGEST = 1 << 62  # ns, 146 years: the kernel's clocks are counted in 63 bits
 SMALLEST_SHARE, LARGEST_SHARE = 1e-5, 100.0
 COMM_LENGTH = 15  # linux/sched.h: TASK_COMM_LEN is 16 with the NUL
 
@@ -22,15 +23,15 @@ def duration(value: object) -> int:
     Raises ValueError.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        ns = round(value * SECOND)
+        ns = value * SECOND
     else:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)", str(value))
         if match is None:
             raise ValueError("a duration is a number and a unit: 500ms, 5s, 2m, 1h")
-        ns = round(float(match[1]) * UNITS[match[2]])
-    if ns <= 0:
-        raise ValueError("a duration is longer than nothing")
-    return ns
+        ns = float(match[1]) * UNITS[match[2]]
+    if not 0.5 < ns <= LONGEST:  # nor what is no number
+        raise ValueError("a duration is longer than nothing, and at most 146 years")
+    return round(ns)
 
 
 def size(value: object) -> int:

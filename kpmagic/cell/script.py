@@ -78,7 +78,7 @@ def script_from_keywords(
 
 def checked(script: Script) -> Script:
     """Return ``script`` if there is something to run in it. Raises CellError."""
-    if not script.text.strip():
+    if not isinstance(script.text, str) or not script.text.strip():
         raise CellError("the script is empty", hint=HINTS[script.tool])
     if "\0" in script.text:
         line = script.text.count("\n", 0, script.text.index("\0")) + 1

@@ -17,7 +17,7 @@ from .words import Word
 
 SPEC = re.compile(
     r"(?:(?P<module>[A-Za-z0-9_-]+):)?(?P<symbol>[A-Za-z_.*?\[][A-Za-z0-9_.$*?\[\]!-]*)"
-    r"(?:\+(?P<offset>0[xX][0-9a-fA-F]+|\d+))?"
+    r"(?:\+(?P<offset>0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,17}))?"
 )
 ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 FIELDS_AND_BODY = "--fields chooses the columns of a probe without a body"
@@ -28,7 +28,7 @@ SPEC_HINT = "a place is a symbol, symbol+offset, module:symbol or 0xaddress; * a
 
 def parse_spec(text: str) -> Spec:
     """Return the place that ``text`` names. Raises CellError."""
-    if ADDRESS.fullmatch(text):
+    if ADDRESS.fullmatch(text) and int(text, 16):
         return Spec(text, address=int(text, 16))
     match = SPEC.fullmatch(text)
     if match is None:
@@ -58,12 +58,24 @@ def probe_from_keywords(
     kind: Kind, symbols: str | Iterable[str], body: str | None, keywords: Mapping[str, Any]
 ) -> Probe:
     """Return the Probe of ``kpmagic.probe(symbols, body, **keywords)``. Raises CellError."""
-    texts = [symbols] if isinstance(symbols, str) else list(symbols)
+    texts = _texts(symbols)
+    if not isinstance(body, str | None):
+        raise CellError(f"a body is text of C, not {body!r}")
     options = options_from_keywords(kind, keywords)
     if options.fields and body is not None:
         raise CellError(FIELDS_AND_BODY, hint=FIELDS_HINT)
     specs = _specs(kind, texts)
     return Probe(kind, specs, body, options, cell="body", body_line=1)
+
+
+def _texts(symbols: Any) -> list[str]:
+    """Return the places given to a function: one, or several. Raises CellError."""
+    one = isinstance(symbols, str) or not isinstance(symbols, Iterable)
+    texts = [symbols] if one else list(symbols)
+    wrong = [text for text in texts if not isinstance(text, str)]
+    if wrong:
+        raise CellError(f"{wrong[0]!r} does not name a place in the kernel", hint=SPEC_HINT)
+    return texts
 
 
 def options_from_keywords(kind: str, keywords: Mapping[str, Any]) -> Options:

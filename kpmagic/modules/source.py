@@ -37,20 +37,20 @@ def parse_module(line: str, source: str, *, cell: str = "cell") -> Module:
 def module_from_keywords(name: str, source: str, keywords: Mapping[str, Any]) -> Module:
     """Return the Module of ``kpmagic.module(name, source, **keywords)``. Raises CellError."""
     options = options_from_keywords("kmodule", keywords)
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         message, _, hint = _bad_name(name, 0)
         raise CellError(message, hint=hint)
     return checked(Module(name, source, options, "source", 1))
 
 
-def _bad_name(name: str, at: int) -> tuple[str, int, str]:
+def _bad_name(name: object, at: int) -> tuple[str, int, str]:
     hint = "a module's name is a C identifier of at most 55 characters, such as my_module"
     return f"{name!r} cannot be a module's name", at, hint
 
 
 def checked(module: Module) -> Module:
     """Return ``module`` if its source may be compiled. Raises CellError."""
-    if not module.source.strip():
+    if not isinstance(module.source, str) or not module.source.strip():
         raise CellError("the module has no source", hint=LINE_HINT)
     if "\0" in module.source:
         _refuse(module, module.source.index("\0"), "a NUL character in the cell")

@@ -134,8 +134,9 @@ def test_the_magic_line_knows_its_options() -> None:
                         ("--fro 2s", "did you mean --for")):  # fmt: skip
         with pytest.raises(kpmagic.CellError, match=words):
             parse_script("bpftrace", line, "BEGIN { }")
-    with pytest.raises(kpmagic.CellError, match="empty"):
-        script_from_keywords("bpftrace", " \n", {})
+    for nothing in (" \n", None):
+        with pytest.raises(kpmagic.CellError, match="empty"):
+            script_from_keywords("bpftrace", nothing, {})  # type: ignore[arg-type]
 
 
 def refusal(said: str, script: str = "BEGIN { }\nEND { foo }", version: str = "") -> Exception:

@@ -23,7 +23,7 @@ SOURCE = 'static struct kprobe kp = {\n\t.symbol_name = "do_fork",\n};\n'
 HERE = {"kernel_clone", "vfs_read"}.__contains__
 
 
-@pytest.mark.parametrize("name", ["", "9lives", "a-b", "a.b", "x" * 56, "$(x)", "'", "a b", "é"])
+@pytest.mark.parametrize("name", ["", "9lives", "a-b", "a.b", "x" * 56, "$(x)", "'", "a b", "é", 5])
 def test_a_name_is_a_c_identifier(name: str) -> None:
     with pytest.raises(CellError):
         module_from_keywords(name, SOURCE, {})
@@ -61,7 +61,7 @@ def test_no_include_leaves_the_headers(include: str) -> None:
     assert caught.value.place.line == 3
 
 
-@pytest.mark.parametrize("source", ["", " \n\t\n"])
+@pytest.mark.parametrize("source", ["", " \n\t\n", None])
 def test_a_module_has_a_source(source: str) -> None:
     with pytest.raises(CellError, match="no source"):
         module_from_keywords("hello", source, {})

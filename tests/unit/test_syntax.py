@@ -282,11 +282,28 @@ def test_keywords_are_the_same_options() -> None:
         ({"defines": {"a b": 1}}, "not a C identifier"),
         ({"pid": -1}, "whole number"),
         ({"command": "a\0b"}, "NUL"),
+        ({"duration": float("inf")}, "at most 146 years"),
+        ({"max_time": float("nan")}, "at most 146 years"),
+        ({"duration": "9" * 400 + "h"}, "at most 146 years"),
     ],
 )
 def test_wrong_keywords(keywords: dict[str, object], text: str) -> None:
     with pytest.raises(CellError) as caught:
         probe_from_keywords("kprobe", "vfs_read", None, keywords)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(("symbols", "body", "text"), [
+    (None, None, "None does not name a place"),
+    (["vfs_read", 3], None, "3 does not name a place"),
+    ("vfs_read", 3, "a body is text of C, not 3"),
+    ("0x0", None, "'0x0' does not name a place"),
+    ("vfs_read+010", None, "'vfs_read+010' does not name a place"),
+    ("vfs_read+" + "1" * 5000, None, "does not name a place"),
+])  # fmt: skip
+def test_places_and_bodies_that_are_none(symbols: object, body: object, text: str) -> None:
+    with pytest.raises(CellError) as caught:
+        probe_from_keywords("kprobe", symbols, body, {})  # type: ignore[arg-type]
     assert text in str(caught.value)
 
 
