@@ -136,8 +136,9 @@ class Options:
 class Probe:
     """What the user asked for. ``body`` is None for the line form: every argument a column.
 
-    ``body`` starts on line ``body_line`` of the cell named ``cell``; ``where_at`` is the column
-    of the ``--where`` expression in the magic line (0: not known).
+    ``line`` is the magic line with its ``%%kprobe``. ``body`` starts on line ``body_line`` of the
+    cell named ``cell``; ``where_at`` is the column of the ``--where`` expression in the magic line
+    (0: not known).
     """
 
     kind: Kind

@@ -127,7 +127,8 @@ def place_of(text: str, offset: int, first_line: int, cell: str) -> Place:
     """Return where ``offset`` of a narrow ``text`` lies in the cell it is from."""
     begin = text.rfind("\n", 0, offset) + 1
     end = text.find("\n", offset)
-    line = widen(text[begin : end if end >= 0 else len(text)])
+    # a caret below it has blanks, not tabs, before it
+    line = widen(text[begin : end if end >= 0 else len(text)]).replace("\t", " ")
     column = len(widen(text[begin:offset])) + 1
     return Place(first_line + text.count("\n", 0, offset), column, line, cell)
 

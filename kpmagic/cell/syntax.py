@@ -166,8 +166,8 @@ class Line:
     def probe(self, kind: Kind) -> Probe:
         """Return the Probe that the line asks for. Raises CellError."""
         named = self.words()
-        return Probe(kind, self.specs(kind, named), self.body, Options(**self.values),
-                     cell=self.cell, line=self.line, where_at=self.where_at)  # fmt: skip
+        return Probe(kind, self.specs(kind, named), self.body, Options(**self.values), self.cell,
+                     line=self.prefix + self.line, where_at=self.where_at)  # fmt: skip
 
     def words(self) -> list[Word]:
         """Take the line apart; return the words that are no options. Raises CellError."""

@@ -112,6 +112,19 @@ def test_a_refusal_says_what_where_and_what_now(
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(("line", "body", "below"), [
+    ("vfs_read --where 'nope > 3'", "emit();", "nope > 3"),
+    ("vfs_read", "int x = 3;\n\t\temit(nope);", "nope"),
+])  # fmt: skip
+def test_the_caret_stands_below_what_is_wrong(
+    line: str, body: str, below: str, tiny: TinyKernel
+) -> None:
+    with pytest.raises(BuildError) as caught:
+        build.render(tiny.plan("kprobe", line, body), tiny.compiler)
+    *_, text, caret = str(caught.value).partition("\n  hint:")[0].split("\n")
+    assert text[caret.index("^") :].startswith(below)
+
+
 def test_retval_of_a_void_function_is_not_in_scope(tiny: TinyKernel) -> None:
     with pytest.raises(BuildError, match="undeclared identifier 'retval'"):
         build.render(tiny.plan("kretprobe", "nothing", "emit(retval);"), tiny.compiler)
