@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from kpmagic import cache
-from kpmagic.analysis.analyse import analyse, define_arguments
+from kpmagic.analysis.analyse import analyse
 from kpmagic.backends.base import Backend
 from kpmagic.backends.bcc import Bcc, maps, whole
 from kpmagic.backends.bpf import Bpf
@@ -65,7 +65,7 @@ def build(plan: Plan, facts: KernelFacts) -> Artifact:
     source = render(plan, compiler)
     if plan.probe.options.backend == "bcc":
         return for_bcc(plan, source, compiler, started)
-    digest = _digest(source, compiler, plan.probe)
+    digest = _digest(source, compiler)
     kept = compiler.headers.directory / "objects" / digest
     object_ = _read(kept)
     if object_ is not None:
@@ -81,7 +81,7 @@ def for_bcc(plan: Plan, source: Source, compiler: Compiler, started: float) -> A
     parts = {
         "source": text,
         "types": packed(compiler.headers.directory / "vmlinux.h", text),
-        "cflags": [*define_arguments(plan.probe), "-Wno-macro-redefined", "-Wno-unused-function"],
+        "cflags": ["-Wno-macro-redefined", "-Wno-unused-function"],
         "maps": [vars(each) for each in maps(source, plan.cpus)],
     }
     payload = json.dumps(parts, sort_keys=True).encode()
@@ -112,7 +112,7 @@ def render(plan: Plan, compiler: Compiler) -> Source:
 def compile_source(source: Source, compiler: Compiler, probe: Probe) -> bytes:
     """Return the object of rendered source. Raises BuildError at the line of the cell."""
     try:
-        return compiler.compile(source.text, define_arguments(probe))
+        return compiler.compile(source.text)
     except BuildError as error:
         raise _at_the_cell(error, probe) from None
 
@@ -137,11 +137,10 @@ def _at_the_cell(error: BuildError, probe: Probe) -> BuildError:
     return BuildError(sentence, hint=error.hint, place=Place(line, 0, text, probe.cell))
 
 
-def _digest(source: Source, compiler: Compiler, probe: Probe) -> str:
+def _digest(source: Source, compiler: Compiler) -> str:
     """Name an object by all that it is made from."""
     frame = [(bpf_directory() / name).read_text() for name in FRAME]
     parts = (source.text, *frame, *compiler.headers.arguments, compiler.version)
-    parts += tuple(define_arguments(probe))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

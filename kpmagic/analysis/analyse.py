@@ -21,7 +21,7 @@ from kpmagic.model import LeftOut, Plan, Probe
 class Analyser(Protocol):
     """Parses a text and describes one function of it; see `compiler.worker`."""
 
-    def analyse(self, text: str, function: str, defines: list[str]) -> dict[str, Any]:
+    def analyse(self, text: str, function: str) -> dict[str, Any]:
         """Return diagnostics, edits and calls. Raises BuildError."""
 
 
@@ -65,11 +65,6 @@ def _misfit(error: KpmagicError) -> str:
     return f"not one that the body fits ({error.message})"
 
 
-def define_arguments(probe: Probe) -> list[str]:
-    """Return clang's arguments for the user's ``-D``."""
-    return [f"-D{name}={value}" for name, value in probe.options.defines]
-
-
 def _handler(
     plan: Plan,
     numbers: tuple[int, ...],
@@ -87,7 +82,7 @@ def _handler(
     which: Literal["", "pre", "post"] = section or ("" if after is None else "pre")
     marked = mark(plan, site, narrow((after or "") if section else before), which)
     diagnosis = Diagnosis(plan, site, marked)
-    answer = compiler.analyse(widen(marked.text), FUNCTION, define_arguments(plan.probe))
+    answer = compiler.analyse(widen(marked.text), FUNCTION)
     diagnosis.check(answer)
     edits = [Edit(*edit) for edit in answer["edits"]]
     expressions = Expressions(plan, site, marked, edits, diagnosis)
@@ -96,7 +91,7 @@ def _handler(
     pieces = statements.pieces(seen)
     where = marked.where
     condition = expressions.code(where.start, where.end) if where else ""
-    names = marked.body.body.names | (where.body.names if where else frozenset())
+    names = marked.body.names | (where.names if where else frozenset())
     handler = Handler(site, numbers, tuple(pieces), condition, names, section=which)
     return handler, statements.left_out
 

@@ -46,6 +46,10 @@ class Expressions:
         """Return an argument as the user wrote it."""
         return self.marked.body.body.text[argument.start : argument.end]
 
+    def parsed(self, found: dict[str, Any]) -> str:
+        """Return an argument as clang saw it: with values for what -D names."""
+        return self.marked.text[found["start"] : found["end"]]
+
     def code(self, start: int, end: int) -> str:
         """Return a stretch of the parsed text with its loads made safe."""
         inside = [

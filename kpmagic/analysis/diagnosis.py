@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from kpmagic.cell.body import place_of
+from kpmagic.cell.body import place_of, widen
 from kpmagic.cell.marked import Marked
 from kpmagic.cell.scope import in_scope, parameters
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
@@ -66,7 +66,8 @@ class Diagnosis:
         options, probe = self.plan.probe.options, self.plan.probe
         section, where = self.marked.body, self.marked.where
         if where is not None and where.start <= offset <= where.end:
-            column = probe.where_at + where.back(offset) if probe.where_at else 0
+            before = widen(where.body.text[: where.back(offset)])
+            column = probe.where_at + len(before) if probe.where_at else 0
             return Place(1, column, probe.line if probe.where_at else options.where, probe.cell)
         if section.start <= offset <= section.end + 1:
             return place_of(

@@ -61,6 +61,13 @@ class Statements:
 
     def _call(self, call: Call, found: list[dict[str, Any]]) -> Piece:
         lines = self._expressions.marked.body.body.text.count("\n", call.start, call.end)
+        if len(found) != len(call.arguments):
+            self._diagnosis.fail(
+                call.start,
+                f"{call.word}() has {len(call.arguments)} arguments here, and {len(found)} when "
+                "values stand for what -D names",
+                "put parentheses around a value with a comma in it",
+            )
         pairs = list(zip(call.arguments, found, strict=True))
         if call.word == "emit":
             emit = Emit(self._rows, tuple(self._columns(call, pairs, self._own())), lines)
@@ -91,7 +98,7 @@ class Statements:
     ) -> list[Column]:
         columns = list(first)
         plan, site = self._expressions.plan, self._expressions.site
-        fixed = set(SAME_AS_FIXED) & in_scope(plan, site).keys()
+        fixed = set(SAME_AS_FIXED) & in_scope(plan, site).keys() - dict(plan.probe.options.defines)
         wild = [each.wild for each in site.chosen] if plan.probe.options.fields else []
         for number, (argument, found) in enumerate(pairs, 1):
             text = self._expressions.text(argument)
@@ -164,7 +171,7 @@ class Statements:
             call, [pair for pair in pairs if pair[0].name not in ("", "label")]
         )
         values = [(argument, found) for argument, found in pairs if not argument.name]
-        numbers = [self._expressions.text(argument) for argument, _ in values]
+        numbers = [self._expressions.parsed(found) for _, found in values]
         value = self._expressions.column("value", *values[0]) if values else None
         label = next((self._expressions.text(a) for a, _ in pairs if a.name == "label"), "")
         text = " ".join(self._expressions.marked.body.body.text[call.start : call.end].split())
@@ -176,7 +183,6 @@ class Statements:
                 numbers,
                 value,
                 keys,
-                dict(self._expressions.plan.probe.options.defines),
             )
         except ValueError as error:
             message, _, hint = str(error).partition("; ")

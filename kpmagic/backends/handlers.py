@@ -122,7 +122,8 @@ def name(handler: Handler, what: str = "body") -> str:
 def _filters(handler: Handler) -> Iterator[str]:
     if handler.where:
         yield f'#line 1 "{CELL}"'
-        yield f"\tif (!({handler.where})) {{ kp_hit->cpu->filtered++; return; }}"
+        end = "\n" if "//" in handler.where else ""  # of a comment in it
+        yield f"\tif (!({handler.where}{end})) {{ kp_hit->cpu->filtered++; return; }}"
     yield "\tif (kp_sampled_out(kp_hit)) return;"
     if handler.section:
         yield "\tkp_hit->wanted = 1;"

@@ -99,8 +99,6 @@ def _body(
     yield "#define ftrace_likely_data kp_ftrace_likely_data"
     yield '#include "vmlinux.h"'
     yield '#include "kpmagic.kmod.h"\n'
-    for name, value in plan.probe.options.defines:
-        yield f"#define {name} {value}"
     for shape in layouts:
         yield from handlers.row(shape)
     for table in aggregates:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kpmagic.cell.handler import Column
@@ -35,7 +35,6 @@ class Aggregations:
         arguments: Sequence[str],
         value: Column | None,
         keys: Sequence[Column],
-        defines: Mapping[str, str],
     ) -> Aggregate:
         """Return the aggregate a call feeds. Raises ValueError: what is wrong; what to do."""
         if len(arguments) != _NUMBERS.get(function, 1):
@@ -51,7 +50,7 @@ class Aggregations:
         fields = place((key.name, key.type) for key in keys)
         if len({field.name for field in fields}) != len(fields):
             raise ValueError("a key is named twice; give each its own name")
-        low, high, step = _bounds(arguments[1:], defines) if function == "lhist" else (0, 0, 1)
+        low, high, step = _bounds(arguments[1:]) if function == "lhist" else (0, 0, 1)
         made = Aggregate(
             f"kp_table_{len(self._by_label)}",
             _label(label) or text,
@@ -87,9 +86,9 @@ def _label(text: str) -> str:
     return label
 
 
-def _bounds(texts: Sequence[str], defines: Mapping[str, str]) -> tuple[int, int, int]:
+def _bounds(texts: Sequence[str]) -> tuple[int, int, int]:
     try:
-        low, high, step = (int(defines.get(text, text).strip("()LU"), 0) for text in texts)
+        low, high, step = (int(text.strip("()LU"), 0) for text in texts)
     except ValueError:
         raise ValueError(
             "lhist's low, high and step are numbers; lhist(value, 0, 100, 10)"

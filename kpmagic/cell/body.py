@@ -22,7 +22,7 @@ STACKS = ("kstack", "ustack")
 ERRNO = "errno_name"
 VALUES = (*STRINGS, *STACKS, ERRNO)
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""(?P<space>[ \t\r\f\v]+|\\\r?\n)
       | (?P<newline>\n)
       | (?P<comment>//(?:\\\r?\n|[^\n])*|/\*.*?\*/)
@@ -83,11 +83,22 @@ class Call:
 
 @dataclass(frozen=True)
 class Body:
-    """A body's text, its calls in order, and every other name in it."""
+    """A body's text and tokens, and its calls in order."""
 
     text: str
     calls: tuple[Call, ...]
-    names: frozenset[str]
+    tokens: tuple[Token, ...]
+
+    @property
+    def words(self) -> list[Token]:
+        """Every name but those of the calls: count() does not use the parameter count."""
+        calls = {call.start for call in self.calls}
+        return [each for each in self.tokens if each.kind == "name" and each.start not in calls]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The texts of `words`."""
+        return frozenset(word.text for word in self.words)
 
     def line_of(self, offset: int) -> int:
         """Return the 0-based line of ``offset``."""
@@ -149,9 +160,7 @@ def scan(text: str, first_line: int, cell: str, first_column: int = 0) -> Body:
         for index, token in enumerate(tokens)
         if token.text in (*STATEMENTS, *VALUES) and _is_call(tokens, index)
     )
-    words = {call.start for call in calls}  # count() does not use the parameter count
-    names = (token.text for token in tokens if token.kind == "name" and token.start not in words)
-    return Body(text, calls, frozenset(names))
+    return Body(text, calls, tuple(tokens))
 
 
 def scan_expression(text: str, cell: str, column: int) -> Body:
@@ -176,7 +185,7 @@ def _tokens(text: str, fail: Fail) -> list[Token]:
         fail(text.index("\0"), "a NUL character in the cell", "")
     found: list[Token] = []
     line_is_empty = True
-    for match in _TOKEN.finditer(text):
+    for match in TOKEN.finditer(text):
         kind, piece, at = match.lastgroup or "", match.group(), match.start()
         if kind in ("space", "comment", "newline"):
             line_is_empty = kind == "newline" or line_is_empty
@@ -262,7 +271,7 @@ def last_names(text: str) -> list[str]:
 
     ``path->dentry->d_name.name`` gives ``["name", "d_name", "dentry", "path"]``.
     """
-    tokens = [token for token in map(_as_token, _TOKEN.finditer(text)) if token is not None]
+    tokens = [token for token in map(_as_token, TOKEN.finditer(text)) if token is not None]
     names = [
         i
         for i, token in enumerate(tokens)

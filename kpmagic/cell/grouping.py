@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from kpmagic.cell import expansion
 from kpmagic.cell.body import narrow, scan, scan_expression
 from kpmagic.cell.handler import Handler
 from kpmagic.cell.scope import in_scope, parameters, returned
@@ -56,9 +57,11 @@ def groups(plan: Plan) -> list[tuple[int, ...]]:
 
 def _names(plan: Plan, body: str) -> frozenset[str]:
     probe = plan.probe
-    names = scan(narrow(without_mark(body)), probe.body_line, probe.cell).names
-    where = probe.options.where
-    return names | scan_expression(where, probe.cell, probe.where_at).names if where else names
+    defines = expansion.defines_of(probe)
+    found = [scan(narrow(without_mark(body)), probe.body_line, probe.cell)]
+    if probe.options.where:
+        found.append(scan_expression(narrow(probe.options.where), probe.cell, probe.where_at))
+    return frozenset[str]().union(*(expansion.names(each, defines) for each in found))
 
 
 def _shape(plan: Plan, site: Site, names: frozenset[str]) -> Any:

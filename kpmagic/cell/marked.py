@@ -9,7 +9,8 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
-from kpmagic.cell.body import STATEMENTS, Body, Call, Edit, apply, scan, scan_expression
+from kpmagic.cell import expansion
+from kpmagic.cell.body import STATEMENTS, Body, Call, Edit, apply, narrow, scan, scan_expression
 from kpmagic.cell.scope import in_scope, parameters
 from kpmagic.model import Plan, Site
 
@@ -26,13 +27,14 @@ _PROLOGUE = (
 class Section:
     """A stretch of the user's text inside the parsed one, which begins at ``start``.
 
-    ``edits`` made the one from the other.
+    ``edits`` made the one from the other. ``names`` are those that the parsed one mentions.
     """
 
     body: Body
     start: int
     text: str
     edits: tuple[Edit, ...]
+    names: frozenset[str]
 
     @property
     def end(self) -> int:
@@ -47,10 +49,11 @@ class Section:
     def back(self, offset: int) -> int:
         """Return where in the user's text an offset of the parsed text lies."""
         starts = [self.forward(edit.end) for edit in self.edits]
-        at = bisect.bisect_right(starts, offset) - 1
-        if at < 0:
-            return min(offset - self.start, len(self.body.text))
-        return min(self.edits[at].end + offset - starts[at], len(self.body.text))
+        at = bisect.bisect_right(starts, offset)
+        # what an edit has put there is where the edit is
+        end = self.edits[at].start if at < len(self.edits) else len(self.body.text)
+        begun = self.edits[at - 1].end - starts[at - 1] if at else -self.start
+        return min(begun + offset, end)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def mark(plan: Plan, site: Site, body: str, which: str = "") -> Marked:
     What ``--where`` says is decided once, not again in the section called ``post``.
     """
     probe = plan.probe
+    defines = expansion.defines_of(probe)
     scanned = scan(body, probe.body_line, probe.cell)
     declared = ", ".join(p.declaration for p in parameters(plan, site)) or "void"
     builtins = " ".join(f"{declaration};" for declaration in in_scope(plan, site).values())
@@ -76,17 +80,17 @@ def mark(plan: Plan, site: Site, body: str, which: str = "") -> Marked:
     text = f"{_PROLOGUE}static void {FUNCTION}({declared}) {{ {builtins} {{\n"
     where = None
     if probe.options.where and which != "post":
-        condition = scan_expression(probe.options.where, probe.cell, probe.where_at)
+        condition = scan_expression(narrow(probe.options.where), probe.cell, probe.where_at)
         text += "if (("
-        where = _section(condition, len(text))
-        text += where.text + ")) ;\n"
-    section = _section(scanned, len(text))
+        where = _section(condition, len(text), defines)
+        text += where.text + "\n)) ;\n"  # it may end in a comment
+    section = _section(scanned, len(text), defines)
     statements = tuple(call for call in scanned.calls if call.word in STATEMENTS)
     return Marked(f"{text}{section.text}\n;}} }}\n", where, section, statements)
 
 
-def _section(body: Body, start: int) -> Section:
-    edits: list[Edit] = []
+def _section(body: Body, start: int, defines: expansion.Defines) -> Section:
+    edits = expansion.edits(body, defines)
     number = 0
     for call in body.calls:
         if call.word in STATEMENTS:
@@ -97,4 +101,5 @@ def _section(body: Body, start: int) -> Section:
         else:
             edits.append(Edit(call.start, call.open, f"__kp_{call.word}"))
     edits.sort(key=lambda edit: edit.start)
-    return Section(body, start, apply(body.text, edits), tuple(edits))
+    text = apply(body.text, edits)
+    return Section(body, start, text, tuple(edits), expansion.names(body, defines))

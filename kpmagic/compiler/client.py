@@ -31,16 +31,16 @@ class Compiler:
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
 
-    def analyse(self, text: str, function: str, defines: list[str]) -> dict[str, Any]:
+    def analyse(self, text: str, function: str) -> dict[str, Any]:
         """Describe a function of ``text``: diagnostics, edits, calls. Raises BuildError."""
-        arguments = [*self.headers.arguments, *defines]
+        arguments = self.headers.arguments
         return self._ask(
             {"do": "analyse", "text": text, "arguments": arguments, "function": function}
         )
 
-    def compile(self, text: str, defines: list[str]) -> bytes:
+    def compile(self, text: str) -> bytes:
         """Return ``text`` as a BPF object. Raises BuildError with clang's own words."""
-        arguments = [*self.headers.arguments, *defines]
+        arguments = self.headers.arguments
         answer = self._ask(
             {"do": "compile", "text": text, "arguments": arguments, "seconds": SECONDS - 1}
         )
@@ -48,7 +48,7 @@ class Compiler:
 
     def start(self) -> None:
         """Start the process, and have it load the kernel's types, before they are needed."""
-        self.analyse("static void nothing(void) {}", "nothing", [])
+        self.analyse("static void nothing(void) {}", "nothing")
 
     def close(self) -> None:
         """End the process."""

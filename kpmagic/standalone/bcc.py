@@ -73,7 +73,6 @@ def _text(
     """Yield the C that BCC compiles, but for the kernel's headers."""
     plan = analysis.plan
     options = plan.probe.options
-    yield from (f"#define {name} {value}" for name, value in options.defines)
     yield f"#define KP_SAMPLE {options.sample}"
     for name in ("record.h", "standalone.bcc.h", "body.h"):
         yield OURS.sub("", (bpf_directory() / name).read_text(encoding="utf-8"))

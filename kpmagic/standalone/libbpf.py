@@ -18,7 +18,7 @@ CC ?= cc
 all: {name} handler.bpf.o
 
 handler.bpf.o: handler.bpf.c vmlinux.h $(wildcard *.h)
-	$(CLANG) -target bpf -g -O2 -mcpu=v2 -Wno-visibility {defines}-c $< -o $@
+	$(CLANG) -target bpf -g -O2 -mcpu=v2 -Wno-visibility -c $< -o $@
 
 {name}: main.c $(wildcard *.h)
 	$(CC) -O2 -Wall -iquote . -include types.h $< -o $@ -lbpf
@@ -40,15 +40,5 @@ def files(plan: Plan, artifact: Artifact, headers: Path, name: str) -> dict[str,
         "handler.bpf.c": source,
         "vmlinux.h": folder.types(headers, [source, *ours.values()]),
         "types.h": TYPES,
-        "Makefile": MAKEFILE.format(
-            name=name, clang=Path(find_clang().program).name, defines=_defines(plan)
-        ),
+        "Makefile": MAKEFILE.format(name=name, clang=Path(find_clang().program).name),
     }  # fmt: skip
-
-
-def _defines(plan: Plan) -> str:
-    words = []
-    for key, value in plan.probe.options.defines:
-        quoted = f"-D{key}={value}".replace("'", "'\\''").replace("$", "$$")
-        words.append(f"'{quoted}' ")
-    return "".join(words)

@@ -166,7 +166,7 @@ def test_a_compiler_that_crashes_is_an_error(tiny: TinyKernel) -> None:
     assert process is not None
     os.kill(process.pid, signal.SIGABRT)
     with pytest.raises(BuildError, match=r"signal 6|ended"):
-        tiny.compiler.analyse("static void f(void) {}", "f", [])
+        tiny.compiler.analyse("static void f(void) {}", "f")
     works(tiny)
 
 
@@ -179,7 +179,7 @@ def test_a_compiler_that_hangs_is_stopped(
     os.kill(process.pid, signal.SIGSTOP)
     monkeypatch.setattr(client, "SECONDS", 1.0)
     with pytest.raises(BuildError, match="took longer"):
-        tiny.compiler.analyse("static void f(void) {}", "f", [])
+        tiny.compiler.analyse("static void f(void) {}", "f")
     assert not psutil.pid_exists(process.pid) or process.poll() is not None
     monkeypatch.undo()
     works(tiny)

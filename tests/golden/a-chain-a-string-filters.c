@@ -33,7 +33,7 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"
-if (count > LIMIT) return;
+if (count > 10) return;
 ({ struct kp_row_0 *kp_r = kp_reserve(kp_hit, kp_ts, 0); if (kp_r) { __builtin_memset(kp_r->c_name, 0, 128); bpf_probe_read_kernel_str(kp_r->c_name, 128, (const void *)(KP_LOAD(const unsigned char *, &(KP_LOAD(struct dentry *, &(file->f_path.dentry))->d_name.name)))); kp_r->c_position = (__s64)(KP_LOAD(long long, &(*pos))); kp_r->c_mode = (__u32)(KP_LOAD_BITS(unsigned int, __u64, (file), 20, 1, 1, 3)); kp_r->c_color = (__s32)(KP_LOAD(__s32, &(file->color))); kp_submit(kp_hit, kp_r); } })
 ;
 ;}

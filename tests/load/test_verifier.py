@@ -36,7 +36,7 @@ def _permitted() -> None:
 
 def artifact(tiny: TinyKernel, plan: Plan) -> Artifact:
     source = build.render(plan, tiny.compiler)
-    return Artifact(source, tiny.compiler.compile(source.text, []), "", 0.0, "")
+    return Artifact(source, tiny.compiler.compile(source.text), "", 0.0, "")
 
 
 def load(made: Artifact, log_level: int = WALK) -> None:
