@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from kpmagic.cell.body import place_of, widen
+from kpmagic.cell.body import NO_VALUE, place_of, widen
 from kpmagic.cell.marked import Marked
 from kpmagic.cell.scope import in_scope, parameters
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
@@ -58,6 +58,8 @@ class Diagnosis:
             if not names and self.site.function is not None and self.site.offset:
                 known += "\na function's parameters are known at its entry only; here use regs"
             return known
+        if "'void'" in message and self.marked.calls:
+            return NO_VALUE
         if "no member named" in message:
             return "%kp struct TYPE lists a struct's members"
         return ""

@@ -17,15 +17,18 @@ from kpmagic.errors import CellError, Place
 AGGREGATIONS = ("count", "sum", "avg", "min", "max", "hist", "lhist")
 SKIP, REPLACE = INJECTIONS = ("skip_function", "set_retval")
 STATEMENTS = ("emit", *AGGREGATIONS, *INJECTIONS)
+NO_VALUE = (
+    "emit() and aggregations are statements; the smaller of two numbers is a < b ? a : b"
+)
 STRINGS = ("str", "user_str")
 STACKS = ("kstack", "ustack")
 ERRNO = "errno_name"
 VALUES = (*STRINGS, *STACKS, ERRNO)
 
 TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\f\v]+|\\\r?\n)
+    r"""(?P<space>[ \t\r\f\v]+|\\[ \t\r\f\v]*\n)
       | (?P<newline>\n)
-      | (?P<comment>//(?:\\\r?\n|[^\n])*|/\*.*?\*/)
+      | (?P<comment>//(?:\\[ \t\r\f\v]*\n|[^\n])*|/\*.*?\*/)
       | (?P<name>[A-Za-z_$][A-Za-z0-9_$]*)
       | (?P<number>\.?[0-9](?:[eEpP][+-]|[A-Za-z0-9_.])*)
       | (?P<string>(?:u8|[uUL])?"(?:\\.|[^"\\\n])*")
@@ -34,6 +37,7 @@ TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_OWN = ("kp_", "KP_", "__kp")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _FORBIDDEN = {
     "asm": "inline assembly",
@@ -160,6 +164,7 @@ def scan(text: str, first_line: int, cell: str, first_column: int = 0) -> Body:
         for index, token in enumerate(tokens)
         if token.text in (*STATEMENTS, *VALUES) and _is_call(tokens, index)
     )
+    _check_nesting(calls, fail)
     return Body(text, calls, tuple(tokens))
 
 
@@ -188,23 +193,40 @@ def _tokens(text: str, fail: Fail) -> list[Token]:
     for match in TOKEN.finditer(text):
         kind, piece, at = match.lastgroup or "", match.group(), match.start()
         if kind in ("space", "comment", "newline"):
+            behind = text[match.end() : match.end() + 1]
+            if piece[0] == "\\" and text[at - 1 : at].strip() and behind.strip():
+                fail(at, "a line that goes on within a word or a sign", "put a blank before the \\")
             line_is_empty = kind == "newline" or line_is_empty
             continue
+        token = Token(kind, piece, at, match.end())
         if kind == "punct" and piece in ("#", "%:") and line_is_empty:
             fail(
                 at,
                 "a handler has no preprocessor lines",
                 "define names with -D NAME=VALUE; kernel types are there without #include",
             )
-        if piece in ('"', "'"):
-            fail(at, f"this {piece} is never closed", "")
-        if piece == "/" and text.startswith("/*", at):
-            fail(at, "this comment is never closed", "")
-        if piece in _FORBIDDEN:
-            fail(at, f"a handler may not hold {_FORBIDDEN[piece]} ('{piece}')", "")
+        wrong = _wrong(token, text, found[-1].text if found else "")
+        if wrong:
+            fail(at, wrong, "")
         line_is_empty = False
-        found.append(Token(kind, piece, at, match.end()))
+        found.append(token)
     return found
+
+
+def _wrong(token: Token, text: str, before: str) -> str:
+    """Return what is wrong with a token behind another one, or ``""``."""
+    piece = token.text
+    if piece in ('"', "'"):
+        return f"this {piece} is never closed"
+    if piece == "/" and text.startswith("/*", token.start):
+        return "this comment is never closed"
+    if piece == "\\":
+        return "this \\ is no C"
+    if piece in _FORBIDDEN:
+        return f"a handler may not hold {_FORBIDDEN[piece]} ('{piece}')"
+    if token.kind == "name" and piece.startswith(_OWN) and before not in (".", "->"):
+        return f"{piece!r}: names that begin so are those of kpmagic's own C"
+    return ""
 
 
 def _brackets(tokens: list[Token], fail: Fail) -> dict[int, int]:
@@ -221,6 +243,17 @@ def _brackets(tokens: list[Token], fail: Fail) -> dict[int, int]:
     if open_:
         fail(tokens[open_[-1]].start, f"this '{tokens[open_[-1]].text}' is never closed", "")
     return partner
+
+
+def _check_nesting(calls: Iterable[Call], fail: Fail) -> None:
+    """Refuse a statement of kpmagic's inside another call of its words."""
+    outer: Call | None = None
+    for call in calls:
+        if outer is not None and call.start < outer.end:
+            if call.word in STATEMENTS:
+                fail(call.start, f"{call.word}() cannot stand inside {outer.word}()", NO_VALUE)
+        else:
+            outer = call
 
 
 def _is_call(tokens: list[Token], index: int) -> bool:

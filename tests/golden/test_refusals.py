@@ -75,6 +75,7 @@ ERROR = type[KpmagicError]
         ("vfs_read", "sum();", CellError, (2, 1), "sum takes one value", ""),
         ("vfs_read", "hist(buf);", CellError, (2, 1), "hist needs a number", "cast"),
         ("vfs_read", "lhist(count, 9, 3, 1);", CellError, (2, 1), "low < high", ""),
+        ("vfs_read", "__u64 x = min(count, 3);", BuildError, (2, 7), "'void'", "a < b ? a : b"),
         ("vfs_read", "lhist(count, a, b, c);", BuildError, (2, 14), "undeclared", ""),
         (
             "vfs_read",

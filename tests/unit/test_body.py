@@ -32,6 +32,15 @@ def test_a_string_inside_an_emit_is_found_too() -> None:
     assert [word for word, _ in words("emit(n = str(p->name), 1);")] == ["emit", "str"]
 
 
+def test_what_is_no_call_inside_another_one() -> None:
+    assert [word for word, _ in words("emit(a->max(1), str(str(b))); count();")] == [
+        "emit", "str", "str", "count"]  # fmt: skip
+
+
+def test_a_comment_goes_on_behind_a_backslash_and_blanks() -> None:
+    assert words("x; // a \\ \n emit(1);\n count();") == [("count", [])]
+
+
 def test_members_comments_and_texts_are_no_calls() -> None:
     assert words("x.count(); p->emit(1); /* emit(2) */ // sum(3)\nf(\"min(4)\"); c = '(';") == []
 
@@ -59,6 +68,13 @@ def test_equality_is_not_a_keyword() -> None:
         ('_Pragma("x")', 2, 1, "a handler may not hold a preprocessor word"),
         ("a\0b", 2, 2, "a NUL character in the cell"),
         ("emit(str(x = y));", 2, 10, "str() takes no keywords"),
+        ("emit(a = (count(), 3));", 2, 11, "count() cannot stand inside emit()"),
+        ("emit(x = max(a, str(b)));", 2, 10, "max() cannot stand inside emit()"),
+        ("int kp_value = 3;", 2, 5, "'kp_value': names that begin so"),
+        ("__kp(3);", 2, 1, "'__kp': names that begin so"),
+        ("%\\\n:include </etc/shadow>", 2, 2, "a line that goes on within a word"),
+        ("as\\ \nm(\"nop\");", 2, 3, "a line that goes on within a word"),
+        ("x = \\u0061;", 2, 5, "this \\ is no C"),
     ],
 )
 def test_what_is_refused_and_where(text: str, line: int, column: int, message: str) -> None:
