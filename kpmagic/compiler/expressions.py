@@ -205,8 +205,6 @@ class Walk:
         if inner.kind == CursorKind.CALL_EXPR and inner.spelling == ERRNO:
             return self._errno(inner, start, end)
         about = describe(inner.type)
-        if _is_bitfield(inner):
-            about["bits"] = inner.referenced.get_bitfield_width()
         in_kernel = self.place(inner)
         if in_kernel and not is_address(inner.type) and about["kind"] != "record":
             self._load(inner)
@@ -261,14 +259,14 @@ class Walk:
 
     def _load_bits(self, node: Cursor, start: int, end: int) -> None:
         """Read the bytes that hold a bit field: its own address cannot be taken."""
+        first = node.referenced.get_field_offsetof()
         base = next(iter(node.get_children()))
-        record = peel(base).type.get_canonical()
-        arrow = record.kind == TypeKind.POINTER
-        if arrow:
-            record = record.get_pointee().get_canonical()
-        opening, closing = load_bits(
-            node.type, record.get_offset(node.spelling), node.referenced.get_bitfield_width()
-        )
+        # what ends where the field's name does is not written: an unnamed struct, a macro's part
+        while base.kind == CursorKind.MEMBER_REF_EXPR and base.extent.end.offset == end:
+            first += base.referenced.get_field_offsetof()
+            base = next(iter(base.get_children()))
+        arrow = peel(base).type.get_canonical().kind == TypeKind.POINTER
+        opening, closing = load_bits(node.type, first, node.referenced.get_bitfield_width())
         self._openings.append((start, start, opening + ("(" if arrow else "&(")))
         self._closings.append((base.extent.end.offset, end, ")" + closing))
 

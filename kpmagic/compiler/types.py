@@ -97,7 +97,7 @@ def unqualified(type_: Type) -> str:
     """Return the spelling of a type without its outermost const and volatile."""
     real = type_.get_canonical()
     if real.kind == TypeKind.ENUM:
-        return "__s32" if describe(real)["signed"] else "__u32"
+        return f"__{'s' if describe(real)['signed'] else 'u'}{8 * real.get_size()}"
     name = str(real.spelling)
     if real.kind == TypeKind.POINTER:
         for word in ("restrict", "volatile", "const"):

@@ -59,7 +59,7 @@ def offered(cell: str, known: Known) -> Offer:
         ("%%kprobe vfs_read vfs_w|\nemit();", "vfs_w", {"vfs_write"}),
         ("%kretprobe noth|", "noth", {"nothing"}),
         ("x = 1\n%kprobe noth|", "noth", {"nothing"}),
-        ("%%kprobe *_|", "*_", {"vfs_read", "vfs_write", "vfs_sync"}),
+        ("%%kprobe *fs_|", "*fs_", {"vfs_read", "vfs_write", "vfs_sync"}),
         ("%%kprobe vfs_?y|", "vfs_?y", {"vfs_sync"}),
         ("%%kprobe vfs_read --f|", "--f", {"--for", "--follow", "--fields"}),
         ("%%kprobe vfs_read --for 5s --f|", "--f", {"--follow", "--fields"}),
