@@ -105,7 +105,7 @@ def body() -> Iterator[str]:
     )
     yield "## Values\n"
     yield from table(("name", "in C", "what it is"),
-                     ((code(each.name), code(each.declaration.format(func_size="N", returns="…")),
+                     ((code(each.name), code(each.declaration.format(func_size="N", retval="… retval")),
                        cell(each.meaning + (" (return probes)" if each.only_return else "")))
                       for each in scope.BUILTINS.values()))  # fmt: skip
     yield "## Words\n"

@@ -10,7 +10,7 @@ from kpmagic.backends import calls
 from kpmagic.cell.grouping import arguments
 from kpmagic.cell.handler import Analysis, Handler, Piece
 from kpmagic.cell.scope import in_scope
-from kpmagic.model import Aggregate, Layout, Parameter, Plan
+from kpmagic.model import Aggregate, Layout, Parameter, Plan, Site
 
 CELL = "cell"  # not the cell's own name: the same cell run again must be the same source
 
@@ -21,7 +21,6 @@ _INITIAL = {
     "cpu": "bpf_get_smp_processor_id()",
     "ts": "kp_ts",
     "regs": "kp_regs",
-    "retval": "(typeof(retval))kp_regs->ax",
     "latency": "kp_ts - kp_call->ts",
     "func": '"{symbol}"',
 }
@@ -152,5 +151,22 @@ def _locals(plan: Plan, handler: Handler) -> Iterator[str]:
             yield "\tif (kp_hit->site >= KP_SITES) return;"
             yield "\t__builtin_memcpy(func, kp_names[kp_hit->site], sizeof(func));"
             continue
+        if name == "retval":
+            yield from _returned(handler.site, declarations[name])
+            continue
         initial = _INITIAL[name].format(symbol=handler.site.symbol)
         yield f"\tKP_LOCAL {declarations[name]} = {initial};"
+
+
+def _returned(site: Site, declaration: str) -> Iterator[str]:
+    """Yield the variable ``retval``: as many bytes as the type has, for those above are anything.
+
+    A struct comes back in two registers, or in memory whose address ax has (System V ABI, 3.2.3).
+    """
+    size = site.function.returns_size if site.function is not None else 8
+    yield f"\tKP_LOCAL {declaration};"
+    if size > 16:
+        yield "\tbpf_probe_read_kernel(&retval, sizeof(retval), (const void *)kp_regs->ax);"
+    else:
+        words = "kp_regs->ax, kp_regs->dx" if size > 8 else "kp_regs->ax"
+        yield f"\tKP_ARGUMENT(retval, {words});"

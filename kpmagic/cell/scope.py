@@ -35,7 +35,7 @@ BUILTINS = {
         Builtin("ts", "__u64 ts", "time of the hit, ns of CLOCK_MONOTONIC"),
         Builtin("comm", "char comm[16]", "name of the thread"),
         Builtin("func", "char func[{func_size}]", "name of the probed function"),
-        Builtin("retval", "{returns} retval", "what the function returned", only_return=True),
+        Builtin("retval", "{retval}", "what the function returned", only_return=True),
         Builtin("latency", "__u64 latency", "ns from entry to return", only_return=True),
     )
 }
@@ -47,10 +47,12 @@ def in_scope(plan: Plan, site: Site) -> dict[str, str]:
     A parameter of the same name wins.
     """
     returns = site.function.returns if site.function is not None else "unsigned long"
+    # of a function that returns a function's address the name stands within
+    retval = returns.replace("(*)", "(*retval)", 1) if "(*)" in returns else f"{returns} retval"
     func_size = max(len(each.symbol) for each in plan.sites) + 1
     taken = {parameter.name for parameter in parameters(plan, site)}
     return {
-        name: builtin.declaration.format(func_size=func_size, returns=returns)
+        name: builtin.declaration.format(func_size=func_size, retval=retval)
         for name, builtin in BUILTINS.items()
         if name not in taken
         and (plan.probe.kind == "kretprobe" or not builtin.only_return)

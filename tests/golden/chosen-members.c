@@ -49,7 +49,8 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	KP_LOCAL struct file *file;
 	KP_ARGUMENT(file, kp_call->words[0]);
 	__u64 kp_ts = bpf_ktime_get_ns();
-	KP_LOCAL ssize_t retval = (typeof(retval))kp_regs->ax;
+	KP_LOCAL ssize_t retval;
+	KP_ARGUMENT(retval, kp_regs->ax);
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"

@@ -39,6 +39,8 @@ struct file {
 	int *numbers;
 };
 
+struct owner { unsigned int val; };
+struct span { long seconds, nanoseconds; };
 enum hint { NONE, SOME } __attribute__((packed));
 struct sock_common { unsigned short skc_family; unsigned char skc_reuse : 4, skc_reuseport : 1; };
 struct sock {
@@ -53,6 +55,7 @@ void nothing(int value) {}
 ssize_t vfs_write(struct file *file, const char *buf, size_t count, loff_t *pos) { return count; }
 int vfs_sync(struct file *file) { return 0; }
 bool sock_ready(struct sock *sk) { return true; }
+void (*sock_handler(struct sock *sk))(int) { return nothing; }
 
 /* Types that are used by nothing do not reach BTF. */
 enum bpf_map_type use_type;
@@ -62,5 +65,7 @@ struct pt_regs use_regs;
 struct dentry use_dentry;
 struct file use_file;
 struct sock use_sock;
+struct span use_span;
+struct owner use_owner;
 __s8 use_s8; __s16 use_s16; __s32 use_s32; __s64 use_s64;
 __u8 use_u8; __u16 use_u16; __u32 use_u32; __u64 use_u64;

@@ -163,7 +163,8 @@ _Static_assert(__builtin_offsetof(struct kp_row_0, c_injected) == 40, "layout of
 static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_regs, const struct kp_call *kp_call)
 {
 	__u64 kp_ts = bpf_ktime_get_ns();
-	KP_LOCAL ssize_t retval = (typeof(retval))kp_regs->ax;
+	KP_LOCAL ssize_t retval;
+	KP_ARGUMENT(retval, kp_regs->ax);
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from compiled import TinyKernel
 
@@ -21,11 +23,42 @@ def rendered(tiny: TinyKernel, place: str, body: str, kind: str = "kprobe") -> s
     ("(*sk).kind + 1", "KP_LOAD_BITS(int, __s64, &((*sk)), 8, 2, 5, 5) + 1"),
     # a macro of members.h
     ("sk->sk_reuseport", "KP_LOAD_BITS(unsigned char, __u64, (sk), 2, 1, 4, 1)"),
-    ("sk->__sk_common.skc_reuse", "KP_LOAD_BITS(unsigned char, __u64, &(sk->__sk_common), 2, 1, 0, 4)"),
+    ("sk->__sk_common.skc_reuse",
+     "KP_LOAD_BITS(unsigned char, __u64, &(sk->__sk_common), 2, 1, 0, 4)"),
     ("sk->sk_family", "KP_LOAD(unsigned short, &(sk->sk_family))"),
-    ("sk->hint + 0", "KP_LOAD(__u8, &(sk->hint)) + 0"),
+    ("sk->hint + 0", "KP_LOAD(__s8, &(sk->hint)) + 0"),
 ])  # fmt: skip
 def test_where_a_value_lies_and_how_wide_it_is(
     expression: str, code: str, tiny: TinyKernel
 ) -> None:
     assert code in rendered(tiny, "sock_ready", f"emit(x = {expression});")
+
+
+@pytest.mark.parametrize(("place", "code"), [
+    # of a bool's register the lowest byte counts, whatever is above it
+    ("sock_ready", "KP_LOCAL bool retval;\n\tKP_ARGUMENT(retval, kp_regs->ax);"),
+    ("sock_handler", "KP_LOCAL void (*retval)(int);"),
+])  # fmt: skip
+def test_what_is_returned_has_its_type(place: str, code: str, tiny: TinyKernel) -> None:
+    assert code in rendered(tiny, place, "emit(retval);", "kretprobe")
+
+
+@pytest.mark.parametrize(("returns", "size", "column", "code"), [
+    ("struct owner", 4, "__u32 c_retval__val;", "KP_ARGUMENT(retval, kp_regs->ax);"),
+    ("struct span", 16, "__s64 c_retval__nanoseconds;",
+     "KP_ARGUMENT(retval, kp_regs->ax, kp_regs->dx);"),
+    ("struct file", 200, "__u32 c_retval__f_flags;",
+     "bpf_probe_read_kernel(&retval, sizeof(retval), (const void *)kp_regs->ax);"),
+])  # fmt: skip
+def test_a_struct_comes_back_in_two_registers_or_in_memory(
+    returns: str, size: int, column: str, code: str, tiny: TinyKernel
+) -> None:
+    plan = tiny.plan("kretprobe", "sock_ready", "emit(retval);")
+    (site,) = plan.sites
+    assert site.function is not None
+    function = replace(site.function, returns=returns, returns_size=size)
+    plan = replace(plan, sites=(replace(site, function=function),))
+    text = build.render(plan, tiny.compiler).text
+    assert code in text
+    assert column in text
+    assert tiny.compiler.compile(text).startswith(b"\x7fELF")
