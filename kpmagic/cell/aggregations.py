@@ -17,7 +17,10 @@ _NEEDS = {
     "count": "count() takes no value; give keys by name, such as by = comm",
     "lhist": "lhist takes a value, low, high and step; lhist(value, 0, 100, 10)",
 }
+# the columns of a table beside its keys
+_SHOWN = {"count": ("count",)} | dict.fromkeys(_HISTOGRAMS, ("low", "high", "count"))
 MAX_BUCKETS = 10_000
+LEAST, MOST = -(1 << 63), (1 << 63) - 1  # s64 of bpf/body.h
 
 
 class Aggregations:
@@ -48,8 +51,15 @@ class Aggregations:
         if value is not None and (value.form != "value" or value.type.kind == "pointer"):
             raise ValueError(f"{function} needs a number, not '{value.type.name}'; cast it to one")
         fields = place((key.name, key.type) for key in keys)
-        if len({field.name for field in fields}) != len(fields):
+        names = [field.name for field in fields]
+        if len(set(names)) != len(names):
             raise ValueError("a key is named twice; give each its own name")
+        taken = next((name for name in names if name in _SHOWN.get(function, ("value",))), "")
+        if taken:
+            raise ValueError(
+                f"the table has a column '{taken}' of its own; "
+                f"name the key otherwise, such as my_{taken}"
+            )
         low, high, step = _bounds(arguments[1:]) if function == "lhist" else (0, 0, 1)
         made = Aggregate(
             f"kp_table_{len(self._by_label)}",
@@ -95,6 +105,8 @@ def _bounds(texts: Sequence[str]) -> tuple[int, int, int]:
         ) from None
     if step < 1 or high <= low:
         raise ValueError("lhist needs low < high and a step above 0; lhist(value, 0, 100, 10)")
+    if low < LEAST or max(high, step) > MOST:
+        raise ValueError("lhist counts in 64 bits with a sign; hist has room for more")
     if (high - low) // step > MAX_BUCKETS:
         raise ValueError(f"lhist has more than {MAX_BUCKETS:,} buckets; take a larger step")
     return low, high, step

@@ -151,7 +151,7 @@ def _value(aggregate: Aggregate, values: Array, counts: Array) -> Array:
         return total
     if aggregate.function == "avg":
         # a sum in the kernel has wrapped or not; as a float it loses no more than its last digits
-        mean: Array = values["v"].sum(axis=1) / np.maximum(counts, 1)
+        mean: Array = cells.sum(axis=1, dtype=cells.dtype) / np.maximum(counts, 1)
         return mean
     hit = values["n"] > 0
     limits = np.iinfo(cells.dtype)

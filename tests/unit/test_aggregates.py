@@ -36,6 +36,7 @@ def shown(aggregate: Aggregate, data: bytes, cpus: int = 2) -> list[tuple[object
     [
         ("count", None, 3), ("sum", S64, -2), ("avg", S64, -2 / 3), ("min", S64, -7),
         ("max", S64, 5), ("min", U64, 5), ("max", U64, (1 << 64) - 7), ("sum", U64, (1 << 64) - 2),
+        ("avg", U64, ((1 << 64) - 2) / 3),
     ],
 )  # fmt: skip
 def test_the_cpus_are_put_together(function: str, ctype: CType | None, expected: float) -> None:
