@@ -80,7 +80,7 @@ def bounds(function, bucket, low, high, step):
             return "…", low
         if low + (bucket - 1) * step >= high:
             return high, "…"
-        return low + (bucket - 1) * step, low + bucket * step
+        return low + (bucket - 1) * step, min(low + bucket * step, high)
     if bucket < 0:
         near = 1 << (-bucket - 1)
         return 1 - 2 * near, 1 - near

@@ -80,13 +80,13 @@ static void put_bounds(const struct table *table, int bucket)
 			printf("%" PRId64 "\t…", table->high);
 		else
 			printf("%" PRId64 "\t%" PRId64, table->low + (bucket - 1) * table->step,
-			       table->low + bucket * table->step);
+			       bucket + 1 == last ? table->high : table->low + bucket * table->step);
 		return;
 	}
 	uint64_t near = bucket ? 1ULL << ((bucket < 0 ? -bucket : bucket) - 1) : 0;
 
 	if (bucket < 0)
-		printf("-%" PRIu64 "\t-%" PRIu64, 2 * near - 1, near - 1);
+		printf("-%" PRIu64 "\t%s%" PRIu64, 2 * near - 1, near > 1 ? "-" : "", near - 1);
 	else
 		printf("%" PRIu64 "\t%" PRIu64, near, bucket ? 2 * near : 1);
 }
@@ -110,7 +110,7 @@ static void put_total(const struct table *table, const struct kp_total *totals, 
 	if (table->function == 'c' || table->function == 'h' || table->function == 'l')
 		printf("%" PRIu64 "\n", n);
 	else if (table->function == 'a')
-		printf("%g\n", n ? (double)v / n : 0.0);
+		printf("%g\n", (table->is_signed ? (double)v : (double)(uint64_t)v) / (n ? n : 1));
 	else
 		printf(table->is_signed ? "%" PRId64 "\n" : "%" PRIu64 "\n", v);
 }
