@@ -69,7 +69,11 @@ def _shape(plan: Plan, site: Site, names: frozenset[str]) -> Any:
     known = arguments(plan, site)
     used = tuple((p.declaration, tuple(words)) for p, words in known if p.name in names)
     builtins = in_scope(plan, site)
-    return used, tuple(builtins.get(name) for name in sorted(names)), _at_entry(site, names, plan)
+    scope = tuple(builtins.get(name) for name in sorted(names))
+    # an injected value must fit what each function returns
+    returns = (site.offset, site.function and site.function.returns)
+    injected = returns if plan.probe.options.inject else ()
+    return used, scope, _at_entry(site, names, plan), injected
 
 
 def arguments(plan: Plan, site: Site) -> list[tuple[Parameter, list[str]]]:

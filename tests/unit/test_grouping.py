@@ -57,6 +57,11 @@ def test_what_is_returned_tells_apart_where_it_is_used() -> None:
     assert groups(plan("emit(retval);", "kretprobe")) == [(0, 2, 3), (1,), (4,), (5,)]
 
 
+def test_what_is_injected_must_fit_each_function() -> None:
+    found = groups(plan("skip_function(0);", options="--inject --backend kmod"))
+    assert found == [(0, 2, 3), (1,), (4,), (5,)]
+
+
 def test_the_line_form_has_each_functions_columns() -> None:
     assert groups(plan(None)) == [(0, 1), (2,), (3,), (4,), (5,)]
 
