@@ -17,7 +17,11 @@ from kpmagic.errors import BuildError, CellError, KpmagicError
 from kpmagic.model import Module, Probe
 
 SOURCE = "Documentation/trace/kprobes.rst"
-_COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+_COMMENT = re.compile(
+    r"//(?:\\[ \t\r\f\v]*\n|[^\n])*|/\*.*?\*/"
+    r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""",
+    re.DOTALL,
+)
 # for (;;), for (a; ; b), while (1), while (true): nothing in the head ends them
 _ENDLESS = re.compile(
     r"\bfor\s*\([^;()]*;\s*;[^()]*\)|\bwhile\s*\(\s*(?:0[xX])?0*[1-9][0-9a-fA-F]*\s*\)"
@@ -33,6 +37,8 @@ _CALLS = (
      "allocates: it may sleep, and the allocator may be what was interrupted"),
     (r"(?:raw_)?spin_(?:try)?lock\w*|(?:read|write)_(?:try)?lock\w*|down_(?:read|write)\w*",
      "waits for a lock that whoever was interrupted may hold: then nobody goes on"),
+    (r"__(?:sync|atomic|c11_atomic)_\w+|__builtin_(?:mem|str|stp|b?zero|bcopy|bcmp)\w*",
+     "reads or writes memory as it is, and a bad address is the end of the machine"),
     (r"copy_(?:from|to)_user\w*|__?(?:get|put)_user\w*|(?:get|put)_user|strn?cpy_from_user"
      r"|clear_user",
      "touches memory of a process, which may have to be fetched first: that sleeps"),

@@ -172,6 +172,12 @@ class Walk:
                 {"call": int(number), "arguments": [self._argument(a) for a in arguments]}
             )
             return False
+        if children and _is_pointer(peel(children[0])):
+            raise Refused(
+                node.extent.start.offset,
+                "a handler cannot call what a pointer leads to",
+                "it reads memory and calls kpmagic's words",
+            )
         for argument in node.get_arguments():
             self.value(argument)
         if node.spelling in STRINGS:
@@ -269,6 +275,15 @@ class Walk:
         opening, closing = load_bits(node.type, first, node.referenced.get_bitfield_width())
         self._openings.append((start, start, opening + ("(" if arrow else "&(")))
         self._closings.append((base.extent.end.offset, end, ")" + closing))
+
+
+def _is_pointer(callee: Cursor) -> bool:
+    """Whether a pointer is called, and no function: a helper of kpmagic.bpf.h counts as one."""
+    if callee.kind != CursorKind.DECL_REF_EXPR:
+        return True
+    declared = callee.referenced
+    variable = declared.kind in (CursorKind.VAR_DECL, CursorKind.PARM_DECL)
+    return variable and declared.semantic_parent.kind != CursorKind.TRANSLATION_UNIT
 
 
 def _is_bitfield(node: Cursor) -> bool:

@@ -47,6 +47,7 @@ struct sock {
 	struct sock_common __sk_common;
 	union { struct { int first : 3, : 2, kind : 5; }; long all; };
 	enum hint hint;
+	int (*shut)(struct sock *sk);
 	bool busy;
 };
 

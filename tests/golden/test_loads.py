@@ -26,6 +26,8 @@ def rendered(tiny: TinyKernel, place: str, body: str, kind: str = "kprobe") -> s
     ("sk->__sk_common.skc_reuse",
      "KP_LOAD_BITS(unsigned char, __u64, &(sk->__sk_common), 2, 1, 0, 4)"),
     ("sk->sk_family", "KP_LOAD(unsigned short, &(sk->sk_family))"),
+    ("__builtin_bswap16(sk->sk_family)", "__builtin_bswap16(KP_LOAD(unsigned short,"),
+    ("bpf_ktime_get_ns() + sk->all", "bpf_ktime_get_ns() + KP_LOAD(long, &(sk->all))"),
     ("sk->hint + 0", "KP_LOAD(__s8, &(sk->hint)) + 0"),
 ])  # fmt: skip
 def test_where_a_value_lies_and_how_wide_it_is(

@@ -38,6 +38,7 @@ def test_an_empty_table_has_no_entries() -> None:
 @pytest.mark.parametrize(
     "body",
     ["for (;;) count();", "int i;\nfor (i = 0; ; i++) count();", "while (1) count();",
+     """if (c == '"') while (1) ; if (d == '"') count();""",
      "while ( true ) ;", "do count(); while (0x1);", "again: count(); goto again;"],
 )  # fmt: skip
 def test_a_loop_without_an_end_is_refused(body: str) -> None:
@@ -59,6 +60,8 @@ def test_other_loops_are_not(body: str | None) -> None:
     ("body", "why"),
     [("msleep(1);", "may sleep"), ("char *p = kmalloc(8, GFP_KERNEL);", "allocates"),
      ("spin_lock(&lock);", "waits for a lock"), ("mutex_lock(&lock);", "may sleep"),
+     ("__builtin_memset(file, 0, 8);", "is the end of the machine"),
+     ("__sync_fetch_and_add(&file->f_flags, 1);", "is the end of the machine"),
      ("copy_from_user(a, buf, 8);", "memory of a process"), ("get_user(c, buf);", "of a process")],
 )  # fmt: skip
 def test_a_call_that_no_handler_may_make_is_refused_with_its_reason(body: str, why: str) -> None:
