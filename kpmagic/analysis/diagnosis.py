@@ -60,6 +60,8 @@ class Diagnosis:
             return known
         if "'void'" in message and self.marked.calls:
             return NO_VALUE
+        if "against a string literal" in message:
+            return "C compares addresses; --comm NAME looks at comm, comm[0] == 'c' at a character"
         if "no member named" in message:
             return "%kp struct TYPE lists a struct's members"
         return ""

@@ -44,6 +44,7 @@ FLAGS = (
     "-Wno-address-of-packed-member",
     "-Werror=implicit-function-declaration",
     "-Werror=int-conversion",
+    "-Werror=string-compare",
     "-Werror=incompatible-pointer-types",
 )
 # what the headers say is in the name of their folder; when they were written does not matter
