@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The names of errors (uapi/asm-generic/errno-base.h, errno.h): macros, which BTF does not know.
+ * The names of errors (uapi/asm-generic/errno-base.h and errno.h, linux/errno.h): macros, which BTF
+ * does not know. ENOTSUP is what C libraries call EOPNOTSUPP.
  */
 #ifndef KPMAGIC_ERRNO_H
 #define KPMAGIC_ERRNO_H
@@ -16,6 +17,7 @@
 #define EBADF 9
 #define ECHILD 10
 #define EAGAIN 11
+#define EWOULDBLOCK EAGAIN
 #define ENOMEM 12
 #define EACCES 13
 #define EFAULT 14
@@ -39,6 +41,8 @@
 #define EPIPE 32
 #define EDOM 33
 #define ERANGE 34
+#define EDEADLK 35
+#define EDEADLOCK EDEADLK
 #define ENAMETOOLONG 36
 #define ENOLCK 37
 #define ENOSYS 38
@@ -96,7 +100,8 @@
 #define ENOPROTOOPT 92
 #define EPROTONOSUPPORT 93
 #define ESOCKTNOSUPPORT 94
-#define ENOTSUP 95
+#define EOPNOTSUPP 95
+#define ENOTSUP EOPNOTSUPP
 #define EPFNOSUPPORT 96
 #define EAFNOSUPPORT 97
 #define EADDRINUSE 98
@@ -134,5 +139,26 @@
 #define EOWNERDEAD 130
 #define ENOTRECOVERABLE 131
 #define ERFKILL 132
+#define EHWPOISON 133
+
+#define ERESTARTSYS 512
+#define ERESTARTNOINTR 513
+#define ERESTARTNOHAND 514
+#define ENOIOCTLCMD 515
+#define ERESTART_RESTARTBLOCK 516
+#define EPROBE_DEFER 517
+#define EOPENSTALE 518
+#define ENOPARAM 519
+#define EBADHANDLE 521
+#define ENOTSYNC 522
+#define EBADCOOKIE 523
+#define ENOTSUPP 524
+#define ETOOSMALL 525
+#define ESERVERFAULT 526
+#define EBADTYPE 527
+#define EJUKEBOX 528
+#define EIOCBQUEUED 529
+#define ERECALLCONFLICT 530
+#define ENOGRACE 531
 
 #endif

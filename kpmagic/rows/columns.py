@@ -19,9 +19,10 @@ from ..model import CType, Field
 Array = npt.NDArray[Any]
 Column = Any  # Array, or a pyarrow.DictionaryArray of codes and words
 MAX_ERRNO = 4095  # linux/err.h
-# include/linux/errno.h: errors that do not leave the kernel, beside those that do
+# include/linux/errno.h: errors that do not leave the kernel, beside those that do; of two names
+# the kernel's
 ERRORS = {
-    **errno.errorcode,
+    **errno.errorcode, 11: "EAGAIN", 35: "EDEADLK", 95: "EOPNOTSUPP", 133: "EHWPOISON",
     512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 515: "ENOIOCTLCMD",
     516: "ERESTART_RESTARTBLOCK", 517: "EPROBE_DEFER", 518: "EOPENSTALE", 519: "ENOPARAM",
     521: "EBADHANDLE", 522: "ENOTSYNC", 523: "EBADCOOKIE", 524: "ENOTSUPP", 525: "ETOOSMALL",
