@@ -28,7 +28,7 @@ obj-m := {name}.o
 {name}-y := handlers.o body.o
 # body.c is C as the bpf backend takes it, with the kernel's types from BTF: make is told where
 # their vmlinux.h is
-CFLAGS_body.o := -std=gnu11 -I$(KPMAGIC_TYPES) {quiet}
+CFLAGS_body.o := -std=gnu11 -fsigned-char -I$(KPMAGIC_TYPES) {quiet}
 """
 # gcc on bpftool's header, and on statements that were written for no prototype
 QUIET = (

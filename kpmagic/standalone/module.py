@@ -19,7 +19,7 @@ ifneq ($(KERNELRELEASE),)
 obj-m := {module}.o
 {module}-y := handlers.o body.o
 # body.c is over the kernel's types from BTF, in vmlinux.h
-CFLAGS_body.o := -std=gnu11 {quiet}
+CFLAGS_body.o := -std=gnu11 -fsigned-char {quiet}
 else
 KDIR ?= /lib/modules/{release}/build
 CC ?= cc
