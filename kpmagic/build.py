@@ -19,7 +19,7 @@ from kpmagic.backends.bpf import Bpf
 from kpmagic.backends.handlers import CELL
 from kpmagic.compiler.client import Compiler
 from kpmagic.compiler.toolchain import bpf_directory, headers
-from kpmagic.errors import BuildError, CellError, Place
+from kpmagic.errors import BuildError, CellError
 from kpmagic.kernel.facts import KernelFacts
 from kpmagic.kernel.pruned import packed
 from kpmagic.model import Artifact, Plan, Probe, Source
@@ -125,16 +125,8 @@ def _at_the_cell(error: BuildError, probe: Probe) -> BuildError:
     words = next((line for line in error.message.splitlines() if "error:" in line), error.message)
     sentence = re.sub(r"^.*?error: (error in backend: )?", "", words)
     found = re.search(rf"\b{CELL}:(\d+):", error.message)
-    if found is None:
-        return BuildError(sentence, hint=error.hint)
-    line = int(found.group(1))
-    lines = (probe.body or "").split("\n")
-    text = (
-        lines[line - probe.body_line]
-        if probe.body_line <= line < probe.body_line + len(lines)
-        else ""
-    )
-    return BuildError(sentence, hint=error.hint, place=Place(line, 0, text, probe.cell))
+    place = None if found is None else probe.place(int(found.group(1)))
+    return BuildError(sentence, hint=error.hint, place=place)
 
 
 def _digest(source: Source, compiler: Compiler) -> str:

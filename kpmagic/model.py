@@ -151,11 +151,11 @@ class Probe:
     where_at: int = 0
 
     def place(self, line: int, column: int = 0) -> Place:
-        """Return a line of the cell as a place in it; columns are those of generated text."""
+        """Return a line of the cell as a place in it, its ``column`` is one of generated text."""
         lines = (self.body or "").split("\n")
         number = line - self.body_line
-        text = lines[number].replace("\t", " ") if 0 <= number < len(lines) else ""
-        return Place(line, 0, text, self.cell)
+        text = self.line if number < 0 else lines[number] if number < len(lines) else ""
+        return Place(line, 0, text.replace("\t", " "), self.cell)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from kpmagic.backends.handlers import CELL
-from kpmagic.errors import Place, VerifierError
+from kpmagic.errors import VerifierError
 from kpmagic.model import Artifact, Probe
 
 _INSTRUCTION = re.compile(r"^(\d+): \([0-9a-f]{2}\) ")
@@ -42,7 +42,7 @@ def explain(log: str, program: str, artifact: Artifact, probe: Probe) -> Verifie
     place = None
     if numbers:
         line = _line_of(artifact.object, program, numbers[-1])
-        place = _place(probe, line) if line else None
+        place = probe.place(line) if line else None
     hint = next((words for mark, words in _HINTS if mark in sentence), "")
     name = probe.options.name or probe.specs[0].text
     return VerifierError(
@@ -50,13 +50,6 @@ def explain(log: str, program: str, artifact: Artifact, probe: Probe) -> Verifie
         hint=f"{hint}\n%kp show {name} --stage log prints all the verifier said".strip(),
         place=place,
     )
-
-
-def _place(probe: Probe, line: int) -> Place:
-    texts = [probe.line] if line < probe.body_line else (probe.body or "").split("\n")
-    index = 0 if line < probe.body_line else line - probe.body_line
-    text = texts[index] if 0 <= index < len(texts) else ""
-    return Place(line, 0, text, probe.cell)
 
 
 def _line_of(object_: bytes, program: str, instruction: int) -> int:

@@ -34,7 +34,7 @@ WARNING_FLAG = re.compile(r" \[-W[^\]]*\]$")
 class Cell(Protocol):
     """Where a line of generated source comes from."""
 
-    def __call__(self, line: int, column: int) -> Place | None:
+    def __call__(self, line: int, column: int = 0) -> Place:
         """Return the place in the cell."""
 
 
@@ -90,11 +90,7 @@ def build_module(module: Module, folder: Path) -> tuple[Artifact, list[str]]:
     Raises BuildError at the line of the cell, MissingDependency.
     """
     main = f"{module.name}.c"
-
-    def cell(line: int, column: int) -> Place | None:
-        return module.place(line, column)
-
-    artifact, said = build(source_of(module), module.name, folder, main, cell)
+    artifact, said = build(source_of(module), module.name, folder, main, module.place)
     return artifact, [*warnings(module), *said]
 
 
@@ -108,15 +104,7 @@ def build_probe(plan: Plan, compiler: Compiler, folder: Path) -> Artifact:
     """Return a probe as a module. Raises CellError, BuildError, MissingDependency."""
     types = compiler.headers.directory
     source = source_of_probe(plan, compiler)
-    probe = plan.probe
-
-    def cell(line: int, column: int) -> Place | None:
-        lines = (probe.body or "").split("\n")
-        number = line - probe.body_line
-        text = lines[number] if 0 <= number < len(lines) else ""
-        return Place(line, 0, text.replace("\t", " "), probe.cell)
-
-    return build(source, NAME, folder, CELL, cell, types)[0]
+    return build(source, NAME, folder, CELL, plan.probe.place, types)[0]
 
 
 def build(

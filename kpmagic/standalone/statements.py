@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..cell.body import Call, narrow, place_of, scan, widen
+from ..cell.body import AGGREGATIONS, Call, narrow, place_of, scan, widen
 from ..cell.grouping import body_of
 from ..cell.scope import SAME_AS_FIXED, parameters
 from ..errors import CellError
@@ -15,7 +15,6 @@ from ..model import Aggregate, Layout, Plan, Site, Source
 
 COMMENT = re.compile(r"//(?:\\\r?\n|[^\n])*|/\*.*?\*/", re.DOTALL)
 LABEL = "label"
-POSITIONAL = {"count": 0, "lhist": 4}  # the others have one
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def statements(plan: Plan, site: Site, source: Source, language: str) -> list[St
     body = scan(text, plan.probe.body_line, plan.probe.cell)
     no = Untranslatable(plan, text, language)
     fixed = set(SAME_AS_FIXED) - {each.name for each in parameters(plan, site)}
-    calls = [call for call in body.calls if call.word == "emit" or call.word in _words(source)]
+    calls = [call for call in body.calls if call.word in ("emit", *AGGREGATIONS)]
     _check_rest(text, calls, no)
     by_label = {each.label: each for each in source.aggregates}
     rows = iter(source.layouts)
@@ -76,10 +75,6 @@ def statements(plan: Plan, site: Site, source: Source, language: str) -> list[St
         table = table or _nth(source, found)
         found.append(_statement(text, call, values, keys, aggregate=table))
     return found
-
-
-def _words(source: Source) -> set[str]:
-    return {"count", "sum", "avg", "min", "max", "hist", "lhist"}
 
 
 def _nth(source: Source, found: list[Statement]) -> Aggregate:
