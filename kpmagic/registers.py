@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kpmagic.model import Function, Parameter
 
 _REGISTERS = ("di", "si", "dx", "cx", "r8", "r9")
-_OF_SYSCALLS = ("di", "si", "dx", "r10", "r8", "r9")
+OF_SYSCALLS = ("di", "si", "dx", "r10", "r8", "r9")
 
 
 def words_of(function: Function | None) -> list[list[str]]:
@@ -18,7 +18,7 @@ def words_of(function: Function | None) -> list[list[str]]:
     if function.convention == "c":
         return passed(function.parameters)
     caller = "((struct pt_regs *)kp_regs->di)"
-    registers = zip(function.parameters, _OF_SYSCALLS, strict=False)
+    registers = zip(function.parameters, OF_SYSCALLS, strict=False)
     return [[f"KP_LOAD(__u64, &{caller}->{register})"] for _, register in registers]
 
 
@@ -35,6 +35,16 @@ def passed(parameters: Sequence[Parameter]) -> list[list[str]]:
             found.append([_stack(on_stack + i) for i in range(words)])
             on_stack += words
     return found
+
+
+def numbers_of(function: Function | None) -> dict[str, int]:
+    """Return parameter → the number of the one register that a C function gets it in."""
+    if function is None or function.convention != "c":
+        return {}
+    places = {f"kp_regs->{name}": number for number, name in enumerate(_REGISTERS)}
+    words = zip(function.parameters, passed(function.parameters), strict=True)
+    return {parameter.name: places[found[0]] for parameter, found in words
+            if len(found) == 1 and found[0] in places}  # fmt: skip
 
 
 def _stack(word: int) -> str:

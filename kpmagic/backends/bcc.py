@@ -179,8 +179,7 @@ def _file(
         keys = f"{table.map}_keys"
         yield f"#define {keys} (&KP_VARIABLE(struct {table.map}_key, {keys}))\n"
     if is_return:
-        most = max(1, *(len(handlers.words(plan, each)) for each in analysis.handlers))
-        yield f"struct kp_call {{\n\t__u64 ts;\n\t__u64 words[{most}];\n}};"
+        yield from handlers.call(analysis)
         yield "#define kp_calls KP_MAP(kp_calls)\n"
     for handler in analysis.handlers:
         yield from handlers.function(plan, handler, MAIN)

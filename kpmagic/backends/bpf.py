@@ -106,13 +106,8 @@ struct {table.map}_key {table.map}_keys[{cpus}] SEC(".data.keys") = {{}};
 
 
 def _calls(analysis: Analysis) -> Iterator[str]:
-    """The entry arguments that a body uses, kept from entry to return as 8-byte words."""
-    most = max(1, *(len(handlers.words(analysis.plan, handler)) for handler in analysis.handlers))
-    yield f"""struct kp_call {{
-	__u64 ts;
-	__u64 words[{most}];
-}};
-struct {{
+    yield from handlers.call(analysis)
+    yield f"""struct {{
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, {CALLS});
 	__type(key, struct kp_call_key);

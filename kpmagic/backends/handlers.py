@@ -85,6 +85,12 @@ def words(plan: Plan, handler: Handler) -> list[str]:
     return [word for _, words in _used(plan, handler) for word in words]
 
 
+def call(analysis: Analysis) -> Iterator[str]:
+    """Yield the struct that keeps the entry arguments a body uses from entry to return."""
+    most = max(1, *(len(words(analysis.plan, each)) for each in analysis.handlers))
+    yield f"struct kp_call {{\n\t__u64 ts;\n\t__u64 words[{most}];\n}};"
+
+
 def _used(plan: Plan, handler: Handler) -> list[tuple[Parameter, list[str]]]:
     """Return the parameters that a body uses, each with the C of its words at entry."""
     known = arguments(plan, handler.site)

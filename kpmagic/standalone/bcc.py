@@ -22,7 +22,7 @@ from ..errors import CellError
 from ..model import Aggregate, Field, Layout, Plan
 from ..rows.recording import site_name
 from . import defined, folder
-from .statements import Untranslatable
+from .statements import Untranslatable, check_places
 
 LANGUAGE = "bcc"
 PAGE = 4096
@@ -60,11 +60,7 @@ def _refuse(plan: Plan, no: Untranslatable) -> None:
     for call in scan(narrow(body), plan.probe.body_line, plan.probe.cell).calls:
         if call.word in INJECTIONS:
             raise no.error(f"{call.word}()", call.start)
-    if plan.probe.options.all_addresses:
-        raise no.error("--all-addresses: one name of several functions")
-    for site in plan.sites:
-        if not site.symbol:
-            raise no.error(f"{site.spec.text!r}, an address,")
+    check_places(plan, no)
 
 
 def _text(
@@ -84,8 +80,7 @@ def _text(
         yield from handlers.key(table)
         yield from _table(table)
     if plan.probe.kind == "kretprobe":
-        most = max(1, *(len(handlers.words(plan, each)) for each in analysis.handlers))
-        yield f"struct kp_call {{\n\t__u64 ts;\n\t__u64 words[{most}];\n}};"
+        yield from handlers.call(analysis)
         yield f"BPF_HASH(kp_calls, struct kp_call_key, struct kp_call, {CALLS});\n"
     yield from _wanted(plan)
     for handler in analysis.handlers:

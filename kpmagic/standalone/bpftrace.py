@@ -3,18 +3,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
+from ..cell import expansion
+from ..cell.body import widen
 from ..cell.scope import parameters
 from ..model import Field, Parameter, Plan, Site, Source
-from .statements import Statement, Untranslatable, replaced, statements
+from ..registers import OF_SYSCALLS, numbers_of
+from .statements import (
+    Statement,
+    Untranslatable,
+    check_places,
+    replaced,
+    sites_of,
+    statements,
+)
 
 LANGUAGE = "bpftrace"
 BUILTINS = {"pid": "pid", "tid": "tid", "uid": "uid", "cpu": "cpu", "comm": "comm", "ts": "nsecs",
             "latency": "(nsecs - @kp_start[tid])"}  # fmt: skip
 FUNCTIONS = ("str", "user_str", "kstack", "ustack")
-IN_REGISTERS = 6
 INTEGERS = {1: "int8", 2: "int16", 4: "int32", 8: "int64"}
 FORMATS = {"string": "%s", "kstack": "%s", "ustack": "%s", "bool": "%d"}
 
@@ -27,9 +37,10 @@ def script(plan: Plan, source: Source) -> str:
                         ("--max-overhead", options.max_overhead > 0)):
         if given:
             raise no.error(flag)
+    check_places(plan, no)
     parts = [_head(plan), *_header(source)]
-    for site in plan.sites:
-        parts.append("\n".join(_probe(plan, site, source)))
+    for site, row in sites_of(plan, source):
+        parts.append("\n".join(_probe(plan, site, row, source)))
     if plan.probe.kind == "kretprobe":
         kept = ["@kp_start", *sorted(set(_kept(plan).values()))]
         parts.append("END { " + " ".join(f"clear({name});" for name in kept) + " }")
@@ -62,14 +73,14 @@ def _kept(plan: Plan) -> dict[str, str]:
     return found
 
 
-def _probe(plan: Plan, site: Site, source: Source) -> Iterator[str]:
+def _probe(plan: Plan, site: Site, row: int, source: Source) -> Iterator[str]:
     is_return = plan.probe.kind == "kretprobe"
     place = site.symbol + (f"+{site.offset}" if site.offset else "")
     kept = _kept(plan) if is_return else {}
     if is_return:
         saved = ["@kp_start[tid] = nsecs;"]
-        saved += [f"{kept[each.name]}[tid] = arg{number};"
-                  for number, each in enumerate(parameters(plan, site)) if each.name in kept]
+        saved += [f"{kept[name]}[tid] = {value};"
+                  for name, value in _at_entry(site).items() if name in kept]
         yield f"kprobe:{place}\n{{\n\t" + "\n\t".join(saved) + "\n}\n"
     expressions = Expressions(plan, site, kept)
     condition = " && ".join(f"({each})" for each in expressions.filters())
@@ -77,7 +88,7 @@ def _probe(plan: Plan, site: Site, source: Source) -> Iterator[str]:
     if is_return:
         yield "/@kp_start[tid]/"
     yield "{\n" + f"\tif ({condition or 1}) {{"
-    for each in statements(plan, site, source, LANGUAGE):
+    for each in statements(plan, site, row, source, LANGUAGE):
         yield "\t\t" + _statement(each, expressions)
     yield "\t}"
     for name in ["@kp_start", *kept.values()] if is_return else []:
@@ -117,16 +128,21 @@ class Expressions:
         if plan.probe.kind == "kretprobe" and site.function is not None:
             self.names["retval"] = _cast(site.function.returns, site.function.returns_size,
                                          "retval")  # fmt: skip
-        for number, each in enumerate(parameters(plan, site)[:IN_REGISTERS]):
-            value = f"{kept[each.name]}[tid]" if each.name in kept else f"arg{number}"
+        values = _at_entry(site)
+        known = parameters(plan, site)
+        # arguments that are not in a register of their own
+        self.lost = {each.name for each in known} - values.keys()
+        for each in known:
+            value = f"{kept[each.name]}[tid]" if each.name in kept else values.get(each.name, "")
             self.names[each.name] = _argument(each, value)
-        self.names |= dict(plan.probe.options.defines)
+        given = expansion.defines_of(plan.probe)
+        self.names |= {name: replaced(widen(value), self.names) for name, value in given.items()}
 
     def filters(self) -> list[str]:
         """Return what the options let through."""
         options = self.plan.probe.options
         found = [f"pid == {options.pid}"] * bool(options.pid)
-        found += [f'comm == "{options.comm}"'] * bool(options.comm)
+        found += [f"comm == {json.dumps(options.comm, ensure_ascii=False)}"] * bool(options.comm)
         found += [f"cpu == {options.cpu}"] * (options.cpu >= 0)
         return found + ([self.of(options.where, -1)] if options.where else [])
 
@@ -136,12 +152,23 @@ class Expressions:
         for name in re.findall(r"(?<![\w.>])([A-Za-z_]\w*)\s*\(", text):
             if name not in FUNCTIONS:
                 raise self.no.error(f"{name}()", at)
+        for word in re.findall(r"(?<![\w.>])[A-Za-z_]\w*", text):
+            if word in self.lost:
+                raise self.no.error(f"{word!r}, an argument that no register has,", at)
         wrong = re.search(r"\bregs\b|\bsizeof\b|(?<![&\w)\]])\s*&(?![&])\s*\w", text)
         if wrong is not None:
             raise self.no.error(f"{wrong[0].strip()!r} of {text!r}", at)
         text = re.sub(r"\buser_str\(([^()]*)\)", r"str(uptr(\1))", text)
         text = re.sub(r"\b([ku]stack)\(\)", r"\1", text)
         return replaced(text, self.names)
+
+
+def _at_entry(site: Site) -> dict[str, str]:
+    """Return argument → what it is at the function's entry; a system call's are its caller's."""
+    if site.function is not None and site.function.convention == "syscall":
+        registers = zip(site.function.parameters, OF_SYSCALLS, strict=False)
+        return {each.name: f"((struct pt_regs *)arg0)->{name}" for each, name in registers}
+    return {name: f"arg{number}" for name, number in numbers_of(site.function).items()}
 
 
 def _argument(parameter: Parameter, value: str) -> str:

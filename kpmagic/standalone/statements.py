@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..cell.body import AGGREGATIONS, Call, narrow, place_of, scan, widen
-from ..cell.grouping import body_of
+from ..cell.grouping import body_of, groups
 from ..cell.scope import SAME_AS_FIXED, parameters
 from ..errors import CellError
 from ..model import Aggregate, Layout, Plan, Site, Source
@@ -48,8 +48,37 @@ class Untranslatable:
                          hint="--as libbpf writes any cell")  # fmt: skip
 
 
-def statements(plan: Plan, site: Site, source: Source, language: str) -> list[Statement]:
-    """Return the statements of a body that is nothing else. Raises CellError."""
+def check_places(plan: Plan, no: Untranslatable) -> None:
+    """Refuse places that a name alone does not tell. Raises CellError."""
+    if plan.probe.options.all_addresses:
+        raise no.error("--all-addresses: one name of several functions")
+    for site in plan.sites:
+        if not site.symbol:
+            raise no.error(f"{site.spec.text!r}, an address,")
+
+
+def sites_of(plan: Plan, source: Source) -> list[tuple[Site, int]]:
+    """Return the sites that the body fits, each with the number of the first row it writes."""
+    left_out = {each.name for each in source.left_out}
+    first: dict[int, int] = {}
+    rows = 0
+    for numbers in groups(plan):
+        site = plan.sites[numbers[0]]
+        if site.spec.wild and site.symbol in left_out:
+            continue
+        first |= dict.fromkeys(numbers, rows)
+        body = scan(narrow(body_of(plan, site)), plan.probe.body_line, plan.probe.cell)
+        rows += sum(call.word == "emit" for call in body.calls)
+    return [(plan.sites[number], first[number]) for number in sorted(first)]
+
+
+def statements(
+    plan: Plan, site: Site, row: int, source: Source, language: str
+) -> list[Statement]:
+    """Return the statements of a body that is nothing else; ``row`` is the number of its first.
+
+    Raises CellError.
+    """
     text = narrow(body_of(plan, site))
     body = scan(text, plan.probe.body_line, plan.probe.cell)
     no = Untranslatable(plan, text, language)
@@ -57,7 +86,7 @@ def statements(plan: Plan, site: Site, source: Source, language: str) -> list[St
     calls = [call for call in body.calls if call.word in ("emit", *AGGREGATIONS)]
     _check_rest(text, calls, no)
     by_label = {each.label: each for each in source.aggregates}
-    rows = iter(source.layouts)
+    rows = iter(source.layouts[row:])
     shapes: dict[tuple[str, ...], Layout] = {}
     found = []
     for call in calls:

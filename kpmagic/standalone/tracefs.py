@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 from ..cell.scope import parameters
 from ..model import CType, Plan, Site, Source
-from .statements import Statement, Untranslatable, statements
+from ..registers import numbers_of
+from .statements import Statement, Untranslatable, check_places, sites_of, statements
 
 LANGUAGE = "tracefs"
-IN_REGISTERS = 6
-# Documentation/trace/histogram.rst: fields every event has
-COMMON = {"pid": "common_pid", "tid": "common_pid", "comm": "common_pid.execname"}
+# Documentation/trace/histogram.rst: fields every event has; common_pid is the thread's
+COMMON = {"tid": "common_pid", "comm": "common_pid.execname"}
 SCRIPT = """\
 #!/bin/sh
 # exported by kpmagic, for Linux {release}
@@ -66,10 +66,13 @@ def script(plan: Plan, source: Source, name: str) -> str:
     for flag, given in (("--follow", options.follow), ("--sample", options.sample > 1),
                         ("--max-overhead", options.max_overhead > 0),
                         ("--where", options.where), ("--cpu", options.cpu >= 0),
+                        ("--pid", options.pid), ("a quote in --comm", '"' in options.comm),
                         ("-D", options.defines)):  # fmt: skip
         if given:
             raise no.error(flag)
-    events = [Event(plan, site, source, number) for number, site in enumerate(plan.sites)]
+    check_places(plan, no)
+    events = [Event(plan, site, row, source, number)
+              for number, (site, row) in enumerate(sites_of(plan, source))]
     seconds = -(-options.duration // 10**9) if options.duration is not None else "infinity"
     shows = ['cat "$instance/trace"'] * bool(source.layouts)
     return SCRIPT.format(
@@ -89,13 +92,14 @@ def script(plan: Plan, source: Source, name: str) -> str:
 class Event:
     """A kprobe event and the histograms that it feeds."""
 
-    def __init__(self, plan: Plan, site: Site, source: Source, number: int) -> None:
+    def __init__(self, plan: Plan, site: Site, row: int, source: Source, number: int) -> None:
         self.plan, self.site = plan, site
         self.name = re.sub(r"\W", "_", f"{site.symbol}_{number}")
         self.no = Untranslatable(plan, plan.probe.body or "", LANGUAGE)
         self.fields: dict[str, str] = {}
         self.histograms: list[str] = []
-        for each in statements(plan, site, source, LANGUAGE):
+        self.arguments = {each.name for each in parameters(plan, site)}
+        for each in statements(plan, site, row, source, LANGUAGE):
             if each.layout is not None:
                 for field, code in zip(each.layout.fields, each.values, strict=True):
                     self.field(field.name, code, field.type, each.at)
@@ -113,9 +117,7 @@ class Event:
         """Yield the lines that filter the event and feed its histograms, or take them away."""
         folder = f'"$instance/events/$group/{self.name}'
         options = self.plan.probe.options
-        tests = [f"common_pid == {options.pid}"] * bool(options.pid)
-        tests += [f'comm == "{options.comm}"'] * bool(options.comm)
-        condition = " && ".join(tests)
+        condition = f'comm == "{options.comm}"' if options.comm else ""
         if condition and not mark:
             yield f"echo {shlex.quote(condition)} >{folder}/filter\""
         for each in self.histograms:
@@ -136,14 +138,16 @@ class Event:
         """Return how tracefs fetches an expression (Documentation/trace/kprobetrace.rst)."""
         text = re.fullmatch(r"(user_)?str\((\w+)\)", code)
         inner = text[2] if text is not None else code
-        names = [each.name for each in parameters(self.plan, self.site)][:IN_REGISTERS]
-        if inner == "comm":
+        is_return = self.plan.probe.kind == "kretprobe"
+        own = inner in self.arguments
+        if inner == "comm" and not own:
             return "$comm"
-        if inner == "retval" and self.plan.probe.kind == "kretprobe":
+        if inner == "retval" and is_return and not own:
             return f"$retval:{_integer(kind)}"
-        if inner not in names or self.plan.probe.kind == "kretprobe":
+        number = numbers_of(self.site.function).get(inner) if own and not is_return else None
+        if number is None:
             raise self.no.error(f"{code!r}", at)
-        argument = f"$arg{names.index(inner) + 1}"
+        argument = f"$arg{number + 1}"
         if text is not None:
             return f"+0({argument}):{'ustring' if text[1] else 'string'}"
         return f"{argument}:{_integer(kind)}"
@@ -155,8 +159,7 @@ class Event:
         keys = [self._key(code, field.type, each.at)
                 for code, field in zip(each.keys, table.keys, strict=True)]  # fmt: skip
         if each.word == "count":
-            return f"hist:keys={','.join(keys or ['stacktrace'])}" if keys else \
-                "hist:keys=common_type"  # one key, the same for all
+            return f"hist:keys={','.join(keys or ['common_type'])}"  # the same for all
         if each.word == "sum":
             value = self.field("value", each.values[0], table.value, each.at)
             return f"hist:keys={','.join(keys or ['common_type'])}:vals={value}"
@@ -166,11 +169,11 @@ class Event:
         raise self.no.error(f"{each.text!r}", each.at)
 
     def _key(self, code: str, kind: CType, at: int) -> str:
-        if code in COMMON:
-            return COMMON[code]
         if code == "kstack()":
             return "stacktrace"
-        if code == "func":
+        if code in COMMON and code not in self.arguments:
+            return COMMON[code]
+        if code == "func" and code not in self.arguments:
             return "common_type"
         return self.field(code, code, kind, at)
 

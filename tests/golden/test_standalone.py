@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,49 @@ def test_a_tracefs_script_has_fields_and_histograms(tiny: TinyKernel) -> None:
     assert "'!hist:keys=common_pid.execname,count.log2" in text
 
 
+def of_a_system_call(tiny: TinyKernel, body: str, kind: Kind = "kprobe") -> tuple[Plan, Source]:
+    """The same with vfs_read's arguments as those of a system call."""
+    plan = tiny.plan(kind, "vfs_read", body)
+    (site,) = plan.sites
+    assert site.function is not None
+    function = replace(site.function, convention="syscall")
+    plan = replace(plan, sites=(replace(site, function=function),))
+    return plan, Bpf().render(analyse(plan, tiny.compiler))
+
+
+def test_a_system_calls_arguments_are_its_callers(tiny: TinyKernel) -> None:
+    text = bpftrace.script(*of_a_system_call(tiny, "emit(count, pos);"))
+    assert '"%lu\\t%lu\\n", ((uint64)((struct pt_regs *)arg0)->dx), ' in text
+    text = bpftrace.script(*of_a_system_call(tiny, "emit(pos, retval);", "kretprobe"))
+    assert "@kp_pos[tid] = ((struct pt_regs *)arg0)->r10;" in text
+    with pytest.raises(kpmagic.CellError, match="'count' has no equivalent in tracefs"):
+        tracefs.script(*of_a_system_call(tiny, "emit(count);"), "x.sh")
+
+
+def test_each_function_has_its_own_columns(tiny: TinyKernel) -> None:
+    plan = tiny.plan("kprobe", "vfs_sync vfs_read", None)
+    text = bpftrace.script(plan, Bpf().render(analyse(plan, tiny.compiler)))
+    assert text.count('printf("%lu\\n"') == 1
+    assert text.count('printf("%lu\\t%lu\\t%lu\\t%lu\\n"') == 1
+
+
+def test_what_a_body_does_not_fit_is_not_exported(tiny: TinyKernel) -> None:
+    made_of = made(tiny, "vfs_*", "emit(); sum(count);")
+    for text in (bpftrace.script(*made_of), tracefs.script(*made_of, "x.sh")):
+        assert "vfs_read" in text
+        assert "vfs_sync" not in text
+
+
+def test_defines_and_quotes(tiny: TinyKernel) -> None:
+    line = "vfs_read --comm 'a\"b' -D HALF='count / 2' -D TEN=10"
+    text = bpftrace.script(*made(tiny, line, "emit(half = HALF + TEN);"))
+    assert 'comm == "a\\"b"' in text
+    assert "((uint64)arg2) / 2 + 10" in text
+
+
 @pytest.mark.parametrize(("line", "body", "words"), [
+    ("vfs_read --pid 3", "count();", "--pid"),
+    ("vfs_read", "count(by = pid);", "'pid'"),
     ("vfs_read", "emit(a = file->f_flags);", "'file->f_flags'"),
     ("vfs_read", "avg(count);", "'avg(count)'"),
     ("vfs_read --where 'count > 1'", "count();", "--where"),

@@ -185,6 +185,14 @@ def test_as_bpftrace(run: Run, sandbox: Connection, folder: Path) -> None:
     assert len(re.findall(r"^\d+$", said, re.M)) + lost <= count
 
 
+def test_a_system_call_as_bpftrace(sandbox: Connection, folder: Path) -> None:
+    run = kpmagic.probe("sys_openat", "emit(path = user_str(filename));", target=sandbox,
+                        name="opens", command="true")  # fmt: skip
+    made = export(run, "bpftrace", folder)
+    said = output(sandbox, f"bpftrace {made.name} -c '/bin/cat /etc/hostname'", folder)
+    assert "\n/etc/hostname\n" in said
+
+
 def test_as_tracefs(run: Run, sandbox: Connection, folder: Path) -> None:
     made = export(run, "tracefs", folder)
     said = output(sandbox, f"./{made.name} {READS}", folder)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
-from kpmagic.model import Parameter
-from kpmagic.registers import passed
+from dataclasses import replace
+
+from kpmagic.model import Function, Parameter
+from kpmagic.registers import numbers_of, passed
 
 
 def parameter(size: int) -> Parameter:
@@ -16,6 +18,14 @@ def test_six_registers_then_the_stack() -> None:
     ]
     assert words[6] == ["KP_LOAD(__u64, kp_regs->sp + 8)"]
     assert words[7] == ["KP_LOAD(__u64, kp_regs->sp + 16)"]
+
+
+def test_an_argument_of_one_register_has_its_number() -> None:
+    sizes = {"a": 8, "pair": 16, "b": 4, "large": 24, "c": 8, "d": 8, "e": 8}
+    parameters = tuple(Parameter(name, "", 1, size) for name, size in sizes.items())
+    function = Function("f", parameters)
+    assert numbers_of(function) == {"a": 0, "b": 3, "c": 4, "d": 5}
+    assert numbers_of(replace(function, convention="syscall")) == numbers_of(None) == {}
 
 
 def test_a_small_struct_takes_two_registers_a_large_one_memory() -> None:
