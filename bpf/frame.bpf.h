@@ -14,7 +14,7 @@ struct kp_shared {
 
 /* BCC has no variables: these are maps that the agent has made, known by their descriptors. */
 #define kp_config KP_VARIABLE(const volatile struct kp_config, kp_config)
-#define kp KP_VARIABLE(struct kp_shared, kp)
+#define kp_all KP_VARIABLE(struct kp_shared, kp)
 #define kp_ring KP_MAP(kp_ring)
 
 #else
@@ -23,7 +23,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 const volatile struct kp_config kp_config SEC(".rodata.kp") = {};
 
-struct kp_shared kp SEC(".data.kp") = {};
+struct kp_shared kp_all SEC(".data.kp") = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -38,7 +38,7 @@ struct {
 /* Whether this hit is one of the traced system's while the gate is open. */
 static __always_inline bool kp_watching(struct kp_hit *hit)
 {
-	const volatile struct kp_gate *gate = &kp.gate;
+	const volatile struct kp_gate *gate = &kp_all.gate;
 	__u64 rows = gate->rows, until = gate->until;
 
 	if (rows >= until)
@@ -48,14 +48,14 @@ static __always_inline bool kp_watching(struct kp_hit *hit)
 	if (hit->id >> 32 == kp_config.agent)
 		return false;
 	hit->number = bpf_get_smp_processor_id();
-	hit->cpu = &kp.cpu[hit->number & (KP_CPUS - 1)];
+	hit->cpu = &kp_all.cpu[hit->number & (KP_CPUS - 1)];
 	/* made once: made again from a number, it would have no bounds that the verifier sees */
 	asm volatile("" : "+r"(hit->cpu));
 	hit->asked = kp_config.asked;
 	return true;
 }
 
-#define KP_GATE (&kp.gate)
+#define KP_GATE (&kp_all.gate)
 #define kp_current_cgroup bpf_get_current_cgroup_id
 #define kp_current_comm bpf_get_current_comm
 #define kp_sampled_out kp_skipped
@@ -93,7 +93,7 @@ static __always_inline void kp_submit(struct kp_hit *hit, void *record)
 		return;
 	}
 	hit->cpu->untold = 0;
-	__sync_fetch_and_add(&kp.gate.rows, untold);
+	__sync_fetch_and_add(&kp_all.gate.rows, untold);
 }
 
 /*

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def test_it_is_one_text_and_knows_its_maps(tiny: TinyKernel) -> None:
     assert made["kp"].value_size == 128 + 4 * 128
     assert made["kp_calls"].value_size == 16
     assert all(f"KP_FD_##{name}" not in text for name in made)
+
+
+def test_no_macro_has_the_name_of_an_argument(tiny: TinyKernel) -> None:
+    """kp is what the kernel calls a struct kernel_param *, regs a struct pt_regs *."""
+    text = whole(render(tiny, "bcc-entry.c"), bpf_directory())
+    macros = set(re.findall(r"^#define (\w+)", text, re.MULTILINE))
+    assert {name for name in macros if not re.match("kp_|KP|bpf_|__|E[A-Z0-9]|sk_|inet_", name)} \
+        <= {"SEC", "NULL"}  # fmt: skip
 
 
 def test_a_wildcard_is_a_program_for_each(tiny: TinyKernel) -> None:
