@@ -15,10 +15,11 @@ from kpmagic.cell.handler import Add, Column, Emit, Inject, Piece
 from kpmagic.cell.names import column_name, member_name
 from kpmagic.cell.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope
 from kpmagic.errors import CellError
-from kpmagic.layout import c_name
+from kpmagic.layout import c_name, record, record_size
 from kpmagic.model import CType, LeftOut
 
 MAX_COLUMNS = 128
+MAX_ROW = 1 << 16  # bytes; agent/arguments.py: MAX_RECORD
 # which section of a body with two wrote a row
 HANDLER = CType("enum", 1, False, "handler", enumerators={0: "pre", 1: "post"})
 DEPTH = 2  # structs in structs that become columns when nothing else is said
@@ -64,8 +65,8 @@ class Statements:
         if len(found) != len(call.arguments):
             self._diagnosis.fail(
                 call.start,
-                f"{call.word}() has {len(call.arguments)} arguments here, and {len(found)} when "
-                "values stand for what -D names",
+                f"with the values of -D {call.word}() gets {len(found)} arguments, "
+                f"not {len(call.arguments)}",
                 "put parentheses around a value with a comma in it",
             )
         pairs = list(zip(call.arguments, found, strict=True))
@@ -156,6 +157,13 @@ class Statements:
                 call.start,
                 f"{len(columns)} columns: a row has at most {MAX_COLUMNS}",
                 f"--depth 1 takes a struct's own members only; or name some: {few}",
+            )
+        size = record_size([record(0, ((column.name, column.type) for column in columns))])
+        if size > MAX_ROW:
+            self._diagnosis.fail(
+                call.start,
+                f"a row of {size:,} bytes: it has room for {MAX_ROW:,}",
+                "fewer or shorter texts: str(p, 64)",
             )
         names = [c_name(column.name) for column in columns]
         twice = next(
