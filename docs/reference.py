@@ -104,8 +104,9 @@ def body() -> Iterator[str]:
         "a parameter of the same name wins.\n"
     )
     yield "## Values\n"
+    types = {"func_size": "N", "retval": "… retval"}
     yield from table(("name", "in C", "what it is"),
-                     ((code(each.name), code(each.declaration.format(func_size="N", retval="… retval")),
+                     ((code(each.name), code(each.declaration.format(**types)),
                        cell(each.meaning + (" (return probes)" if each.only_return else "")))
                       for each in scope.BUILTINS.values()))  # fmt: skip
     yield "## Words\n"
