@@ -21,6 +21,7 @@ from kpmagic.saved.past import AnyPast, PeerPast
 
 LONGEST = 3600.0  # s without a row that anybody waits for
 TICK = 0.05  # rows of this many seconds, as they are shown, go together
+LONGEST_SLOT = 1 << 62  # ns
 
 Say = Callable[[int, bytes], None]
 """Called with a frame's type and payload."""
@@ -95,7 +96,7 @@ class Player:
             edges |= {edge - self._sent for edge in (before, after)}
         times = _times(arrow)
         if self._speed < float("inf") and times is not None:
-            slots = (times - times[:1]) // max(int(TICK * 1e9 * self._speed), 1)
+            slots = (times - times[:1]) // min(max(int(TICK * 1e9 * self._speed), 1), LONGEST_SLOT)
             edges |= set((np.flatnonzero(np.diff(slots)) + 1).tolist())
         cuts = sorted(edge for edge in edges if 0 <= edge <= arrow.num_rows)
         for low, high in pairwise(cuts):

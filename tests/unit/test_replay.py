@@ -118,6 +118,14 @@ def test_a_dry_run_shows_the_source_and_takes_no_turn(far: Any, tmp_path: Path) 
         assert start(probe, target).source == run.source
 
 
+def test_no_speed_is_too_high(far: Any, tmp_path: Path) -> None:
+    run = finished(far, 1, 2, 3)
+    path = run.save(tmp_path / "a.parquet")
+    for speed in ("1e15", "1e30", "1e300"):
+        with kpmagic.connect(f"replay:{path}", speed=speed) as target:
+            assert played(target, run).df()["n"].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("cell", ["", "x", "7", "{}", '["kp", 7]', '["kp"]', "[" * 9999])
 def test_a_forged_answer_does_no_harm(cell: str, tmp_path: Path) -> None:
     add(tmp_path, Answer(cell, "text"))
