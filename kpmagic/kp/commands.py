@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..cell.options import natural, positive
@@ -15,6 +14,7 @@ from ..cell.syntax import suggestion
 from ..errors import CellError, Place
 from ..modules.run import ModuleRun
 from ..run import Run
+from ..saved.paths import path_of
 from ..session import SANDBOX_OPTIONS, AnyRun, session
 from ..terminal import without_codes
 from ..view.clean import clean, clean_lines
@@ -212,7 +212,7 @@ def export(words: list[str]) -> None:
         compiler_of(run.plan, connection.facts(session.progress)),
         lambda: headers_of(connection.target, run.plan.release, session.progress),
     )
-    made = export(run, options["as"], Path(names[1] if len(names) > 1 else "."), kernel)
+    made = export(run, options["as"], path_of(names[1] if len(names) > 1 else "."), kernel)
     print(f"{made}: make builds it" if made.is_dir() else made)
 
 

@@ -31,11 +31,11 @@ def trampoline(run: AnyRun | str) -> Trampoline:
     Raises CellError when it does not run, NotPermitted or TargetError where it cannot be read.
     """
     found = session.find(run) if isinstance(run, str) else run
-    connection = found.connection
     if not isinstance(found, Run):
-        raise CellError(f"{found.name!r} is no probe of kpmagic's: where it has planted what "
-                        "is not known",
+        raise CellError(f"{getattr(found, 'name', found)!r} is no probe of kpmagic's: where it "
+                        "has planted what is not known",
                         hint="%%kprobe … --backend kmod is a probe that is a module")  # fmt: skip
+    connection = found.connection
     if not isinstance(connection, Connection):
         raise CellError(f"{found.name!r} is a recording: the kernel it ran on is gone")
     if found.state != "running":
