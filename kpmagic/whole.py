@@ -15,10 +15,18 @@ from typing import BinaryIO
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` when all went well, and else leaves nothing.
 
-    Other users may read it as the umask says. Raises OSError.
+    Raises OSError.
     """
-    with _replacing(path, 0o666 & ~_umask()) as file:
+    with _replacing(path, mode_of(path)) as file:
         yield file
+
+
+def mode_of(path: Path) -> int:
+    """Return who may read what takes the place of ``path``: as before, else as the umask says."""
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return 0o666 & ~_umask()
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..agent import wire
 from ..errors import RecordingError
+from ..whole import mode_of
 
 MAGIC = b"KPMAGIC-FRAMES\n\0"
 CRC = 4
@@ -42,6 +43,7 @@ class Journal:
 
     def install(self) -> None:
         """Put it in the place of ``path``, while it goes on."""
+        os.fchmod(self.fd, mode_of(self.path))
         os.replace(self._temporary, self.path)
 
     def discard(self) -> None:

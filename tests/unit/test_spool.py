@@ -92,6 +92,28 @@ def test_a_run_that_does_not_start_leaves_no_file(far: Any, tmp_path: Path) -> N
     assert os.listdir(tmp_path) == ["other"]
 
 
+@pytest.mark.parametrize("spooled", [False, True])
+def test_who_may_read_a_recording_stays_as_it_was(
+    far: Any, tmp_path: Path, spooled: bool
+) -> None:
+    path = tmp_path / "run.parquet"
+
+    def written() -> int:
+        run = a_run(far[1], save=str(path) if spooled else "").start()
+        run.stop()
+        if not spooled:
+            run.save(path)
+        return path.stat().st_mode & 0o777
+
+    before = os.umask(0o027)
+    try:
+        assert written() == 0o640
+        path.chmod(0o600)
+        assert written() == 0o600
+    finally:
+        os.umask(before)
+
+
 def test_no_room_for_the_first_word_leaves_no_file(far: Any, tmp_path: Path) -> None:
     run = a_run(far[1], save=str(tmp_path / "run.parquet"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
