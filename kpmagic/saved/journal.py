@@ -29,10 +29,12 @@ class Journal:
     """A file of frames that is being written, beside ``path`` until `install`. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
-        self.fd, self._temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        self.path = Path(os.path.realpath(path))  # what a link leads to, not the link
+        self.fd, self._temporary = tempfile.mkstemp(
+            dir=self.path.parent, prefix=f".{self.path.name[:100]}-"
+        )
         # whoever reads it meanwhile has a descriptor of his own
         self.close = weakref.finalize(self, os.close, self.fd)
-        self.path = path
         self.size = 0
         self._lock = threading.Lock()  # the start's description comes while rows do
         try:

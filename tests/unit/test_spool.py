@@ -114,6 +114,18 @@ def test_who_may_read_a_recording_stays_as_it_was(
         os.umask(before)
 
 
+def test_a_link_leads_to_the_recording_that_is_written(far: Any, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link, file = tmp_path / "link", tmp_path / "disk" / "run.parquet"
+    link.symlink_to(file)
+    for _ in range(2):
+        run = a_run(far[1], save=str(link)).start()
+        assert (link.is_symlink(), file.exists()) == (True, True)
+        run.stop()
+        assert (link.is_symlink(), len(kpmagic.load(file).df())) == (True, 0)
+    assert os.listdir(tmp_path / "disk") == ["run.parquet"]
+
+
 def test_no_room_for_the_first_word_leaves_no_file(far: Any, tmp_path: Path) -> None:
     run = a_run(far[1], save=str(tmp_path / "run.parquet"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
