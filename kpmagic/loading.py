@@ -90,6 +90,7 @@ class Ended:
     where: str
     hello: Mapping[str, Any] = field(default_factory=dict)
     cwd: str | None = None
+    cwd_note: str = ""
     alive: bool = False
     remark: str = ""
     release: str = ""

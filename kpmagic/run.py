@@ -55,6 +55,10 @@ class Link(Asked, Protocol):
     def cwd(self) -> str | None:
         """The directory there in which commands run."""
 
+    @property
+    def cwd_note(self) -> str:
+        """Why that is not the notebook's own folder, or ``""``."""
+
     def new_number(self) -> int:
         """Return a number no run of it has had. Raises TargetError."""
 
@@ -166,6 +170,8 @@ class Run(Result, Controlled):
             "addresses": dict(answer.get("addresses", {})),  # those a recording knows
             "started": time.time(),
         }
+        if self.connection.cwd_note:
+            self.info["cwd_note"] = self.connection.cwd_note
         try:
             saving.started(self)
         except BaseException as error:

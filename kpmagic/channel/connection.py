@@ -73,6 +73,11 @@ class Connection(Exchange):
         return None if where is None else str(where)
 
     @property
+    def cwd_note(self) -> str:
+        """Why ``cwd`` is not the notebook's own folder, where a user may expect that; or ``""``."""
+        return str(getattr(self.target, "workdir_note", ""))
+
+    @property
     def cpus(self) -> int:
         """The number of possible CPUs."""
         return int(self.hello.get("cpus", 1))

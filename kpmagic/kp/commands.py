@@ -93,6 +93,8 @@ def target(words: list[str]) -> None:
     name = one(names or ["sandbox"], "%kp target NAME [--kernel V] [--memory 512M] [--cpus 2]")
     connection = session.use(name, **given)
     print(f"{connection.name} {connection.release}")
+    if connection.cwd_note:
+        print(clean(connection.cwd_note))
 
 
 def run(words: list[str]) -> int:

@@ -249,6 +249,8 @@ class ModuleRun(Shown, Lived, Controlled):
             "load_seconds": answer.get("load_ns", 0) / 1e9,
             "started": time.time(),
         }
+        if self.connection.cwd_note:
+            self.info["cwd_note"] = self.connection.cwd_note
         return self
 
     def __repr__(self) -> str:

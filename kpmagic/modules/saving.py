@@ -15,6 +15,8 @@ from ..whole import replacing
 if TYPE_CHECKING:
     from .run import ModuleLife, ModuleRun
 
+KEPT = ("size", "load_seconds", "cwd_note")  # of its info, beyond module and artifact
+
 
 def past_of(run: ModuleRun) -> ModulePast:
     """Return all of a run but its log, as it is now."""
@@ -27,7 +29,7 @@ def past_of(run: ModuleRun) -> ModulePast:
         run.module, artifact.source, str(info["target"]), str(info["kernel_release"]), __version__,
         artifact.compiler, artifact.seconds, artifact.digest, float(info.get("started", 0.0)),
         tuple(run.build_warnings), {each.place: each.line for each in frames if each.line},
-        {name: info[name] for name in ("size", "load_seconds") if name in info}, outcome,
+        {name: info[name] for name in KEPT if name in info}, outcome,
     )  # fmt: skip
 
 

@@ -163,6 +163,8 @@ class PeerRun(Shown, Lived, Controlled):
             self._abandon(life, error)
             raise
         self.info |= {"start_seconds": answer.get("start_ns", 0) / 1e9, "started": time.time()}
+        if self.connection.cwd_note:
+            self.info["cwd_note"] = self.connection.cwd_note
         return self
 
     def _request(self, life: PeerLife) -> tuple[dict[str, Any], bytes]:

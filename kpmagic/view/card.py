@@ -116,13 +116,19 @@ def _lines(text: str) -> str:
 def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
     """Return what the card of ``run`` says now; tables where --show is one of ``tables_for``."""
     head = clean(head_line(run))
-    notes = tuple(map(clean, place_notes(run) + _planted_note(run) + _buffer_note(run)
-                            + _cost_note(run)))
+    notes = tuple(map(clean, place_notes(run) + folder_note(run) + _planted_note(run)
+                            + _buffer_note(run) + _cost_note(run)))  # fmt: skip
     if run.options.dry_run:
         return Content(head, notes, verbatim=clean_text(run.source))
     show_tables = run.options.show in tables_for
     return Content(head, notes, tuple(map(clean_lines, warnings(run))),
                    tuple(tables(run)) if show_tables else ())  # fmt: skip
+
+
+def folder_note(run: Any) -> list[str]:
+    """Where a command has run that was not given the notebook's own folder."""
+    note = run.info.get("cwd_note")
+    return [str(note)] if note and run.options.command else []
 
 
 def _planted_note(run: Run) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CellError
 from ..modules import oops
 from ..modules.kernel_log import LEVELS, records
-from .card import AS_TYPED, Card, Content
+from .card import AS_TYPED, Card, Content, folder_note
 from .clean import clean, clean_lines, clean_text
 from .table import ROWS, Table, grouped
 
@@ -41,7 +41,8 @@ MODULE_CARD = ModuleCard()
 
 def content(run: ModuleRun) -> Content:
     """Return what the card of ``run`` says now."""
-    notes = tuple(clean(note) for note in [run.info["note"], *run.build_warnings] if note)
+    said = [run.info["note"], *run.build_warnings, *folder_note(run)]
+    notes = tuple(clean(note) for note in said if note)
     if run.options.dry_run:
         return Content(clean(head(run)), notes, verbatim=clean_text(run.source))
     found = [*([str(run.failure)] if run.failure else []), *([run.error] if run.error else [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .card import Card, Content, state_text
+from .card import Card, Content, folder_note, state_text
 from .clean import clean, clean_lines, clean_text
 from .table import Table, grouped, of_frame, of_histogram
 
@@ -23,7 +23,9 @@ class PeerCard(Card):
         if run.options.dry_run:
             return Content(clean(head(run)), verbatim=clean_text(run.source))
         tables = _tables(run) if run.options.show in tables_for else []
-        return Content(clean(head(run)), (), tuple(map(clean_lines, warnings(run))), tuple(tables))
+        notes = tuple(map(clean, folder_note(run)))
+        said = tuple(map(clean_lines, warnings(run)))
+        return Content(clean(head(run)), notes, said, tuple(tables))
 
 
 PEER_CARD = PeerCard()

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from far_end import FarEnd, a_run, started
+from far_end import FarEnd, a_run, started, stopped
 from hypothesis import given
 from hypothesis import strategies as st
 from records import layout, record, size_of
@@ -194,6 +194,21 @@ def test_a_dry_run_shows_its_source() -> None:
     assert CARD.text(run).splitlines()[0] == "■ vfs_read  dry run   bpf on far 6.1.0-test"
     assert "int kp_0;" in CARD.text(run)
     assert run.stopped_by is None
+
+
+def test_a_command_that_ran_elsewhere_says_so() -> None:
+    note = "'/home/ada' is not in the sandbox: it is a home directory"
+    end = FarEnd({"start": started, "stop": stopped})
+    end.workdir_note = note  # type: ignore[attr-defined]
+    with Connection(end) as connection:
+        connection.wait_for_hello()
+        alone = a_run(connection, view=CARD).start()
+        run = a_run(connection, view=CARD, command="ls", symbol="vfs_write").start()
+        for each in (alone, run):
+            each.stop()
+        assert note in CARD.text(run)
+        assert note in html.unescape(CARD.html(run))
+        assert note not in CARD.text(alone)
 
 
 def test_a_source_keeps_its_form_and_no_terminal_codes() -> None:
