@@ -32,6 +32,35 @@
 			       (64 - (width)));                                    \
 	})
 
+/*
+ * Division as BPF has it: by 0 the quotient is 0, and the remainder all of it. It has none with a
+ * sign before its fourth version of instructions.
+ */
+#define KP_QUOTIENT(a, b) KP_DIVIDED(kp_quotient, a, b)
+#define KP_REMAINDER(a, b) KP_DIVIDED(kp_remainder, a, b)
+#define KP_DIVIDED(how, a, b)                                                \
+	({                                                                   \
+		typeof((a) / (b)) kp_a = (a), kp_b = (b);                    \
+		bool kp_sign = (typeof(kp_a))-1 < 1;                         \
+		(typeof(kp_a))how(kp_a, kp_b, kp_sign && kp_a < 0, kp_sign && kp_b < 0); \
+	})
+
+static __always_inline __u64 kp_quotient(__u64 a, __u64 b, bool below, bool divisor_below)
+{
+	a = below ? -a : a;
+	b = divisor_below ? -b : b;
+	a = b ? a / b : 0;
+	return below != divisor_below ? -a : a;
+}
+
+static __always_inline __u64 kp_remainder(__u64 a, __u64 b, bool below, bool divisor_below)
+{
+	a = below ? -a : a;
+	b = divisor_below ? -b : b;
+	a = b ? a % b : a;
+	return below ? -a : a;
+}
+
 /* This CPU's place to put a key together in: the stack is too small for names. */
 #define kp_key(hit, keys) (&(keys)[(hit)->number & (KP_CPUS - 1)])
 

@@ -8,6 +8,7 @@ kpmagic's own calls. It changes nothing: it answers with edits to be made in the
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from clang.cindex import Cursor, CursorKind, TypeKind
@@ -28,6 +29,11 @@ STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
 ERRNO = "__kp_errno_name"
 STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}
 
+_COMMENT = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_ZERO = re.compile(rb"\(?0[xX]?0*[uUlL]*\)?")
+_DIVISIONS = {b"/": "KP_QUOTIENT", b"%": "KP_REMAINDER"}
+_LITERALS = (CursorKind.INTEGER_LITERAL, CursorKind.CHARACTER_LITERAL, CursorKind.CXX_UNARY_EXPR)
+_CONSTANT = (CursorKind.UNARY_OPERATOR, CursorKind.BINARY_OPERATOR, CursorKind.CSTYLE_CAST_EXPR)
 _UNEVALUATED = (CursorKind.CXX_UNARY_EXPR, CursorKind.TYPE_REF)
 
 
@@ -147,14 +153,43 @@ class Walk:
     def _binary(self, node: Cursor, children: list[Cursor]) -> bool:
         left, right = children
         between = self.text[left.extent.end.offset : right.extent.start.offset]
-        operator = between.strip().rstrip(b"( \t\r\n")
+        operator = _COMMENT.sub(b" ", between).strip().rstrip(b"( \t\r\n")
         assigns = node.kind == CursorKind.COMPOUND_ASSIGNMENT_OPERATOR or operator == b"="
         if assigns:
             self._written(left)
         else:
             self.value(left)
         self.value(right)
+        if operator.rstrip(b"=") in _DIVISIONS and self._must_be_safe(node, left, right):
+            self._divide(node, left, right, _DIVISIONS[operator.rstrip(b"=")], assigns)
         return False
+
+    def _must_be_safe(self, node: Cursor, left: Cursor, right: Cursor) -> bool:
+        """Whether a division may be one that BPF cannot do, or no processor can."""
+        about = describe(node.type)
+        divisor = self.text[right.extent.start.offset : right.extent.end.offset]
+        if _is_literal(right) and not _ZERO.fullmatch(divisor):
+            return bool(about["signed"]) and not _is_literal(left)
+        return bool(about["kind"] == "int")
+
+    def _divide(self, node: Cursor, left: Cursor, right: Cursor, macro: str, assigns: bool) -> None:
+        """Divide as BPF does: it knows no sign, and a module would end the machine by a 0."""
+        begin, end = left.extent.end.offset, right.extent.start.offset
+        lines = "\n" * self.text[begin:end].count(b"\n")
+        if not assigns:
+            start = node.extent.start.offset
+            self._openings.append((start, start, f"{macro}(("))
+            self._closings.append((begin, end, f"), ({lines}"))
+        else:
+            variable = self.text[left.extent.start.offset : begin].decode("latin-1")
+            if not variable.isidentifier():
+                raise Refused(
+                    node.extent.start.offset,
+                    "a handler divides in place what has a plain name only",
+                    "write x = x / y",
+                )
+            self._closings.append((begin, end, f" = {macro}(({variable}), ({lines}"))
+        self._closings.append((right.extent.end.offset, right.extent.end.offset, "))"))
 
     def _written(self, node: Cursor) -> None:
         if self.place(node):
@@ -275,6 +310,17 @@ class Walk:
         opening, closing = load_bits(node.type, first, node.referenced.get_bitfield_width())
         self._openings.append((start, start, opening + ("(" if arrow else "&(")))
         self._closings.append((base.extent.end.offset, end, ")" + closing))
+
+
+def _is_literal(node: Cursor) -> bool:
+    """Whether an expression is made of numbers alone: where C wants a constant it stays one."""
+    node = peel(node)
+    if node.kind == CursorKind.DECL_REF_EXPR:
+        return bool(node.referenced.kind == CursorKind.ENUM_CONSTANT_DECL)
+    if node.kind in _LITERALS:
+        return True
+    children = [each for each in node.get_children() if each.kind != CursorKind.TYPE_REF]
+    return node.kind in _CONSTANT and all(map(_is_literal, children))
 
 
 def _is_pointer(callee: Cursor) -> bool:

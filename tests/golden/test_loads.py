@@ -27,6 +27,12 @@ def rendered(tiny: TinyKernel, place: str, body: str, kind: str = "kprobe") -> s
      "KP_LOAD_BITS(unsigned char, __u64, &(sk->__sk_common), 2, 1, 0, 4)"),
     ("sk->sk_family", "KP_LOAD(unsigned short, &(sk->sk_family))"),
     ("__builtin_bswap16(sk->sk_family)", "__builtin_bswap16(KP_LOAD(unsigned short,"),
+    ("sk->all / 10", "KP_QUOTIENT((KP_LOAD(long, &(sk->all))), (10))"),
+    ("1 + sk->all %\n /* by */ sk->hint",
+     "1 + KP_REMAINDER((KP_LOAD(long, &(sk->all))), ( KP_LOAD("),
+    ("cpu / 0x0u + tid / SOME", "KP_QUOTIENT((cpu), (0x0u)) + tid / SOME"),
+    ("cpu / 10 + 6 / 2 + (int[6 / 3]){ 1 }[0]", "cpu / 10 + 6 / 2 + (int[6 / 3]){ 1 }[0]"),
+    ("cpu / tid / -3", "KP_QUOTIENT((cpu), (tid)) / -3"),
     ("bpf_ktime_get_ns() + sk->all", "bpf_ktime_get_ns() + KP_LOAD(long, &(sk->all))"),
     ("sk->hint + 0", "KP_LOAD(__s8, &(sk->hint)) + 0"),
 ])  # fmt: skip
