@@ -192,6 +192,12 @@ class Walk:
         self._closings.append((right.extent.end.offset, right.extent.end.offset, "))"))
 
     def _written(self, node: Cursor) -> None:
+        if _is_of_context(node):
+            raise Refused(
+                node.extent.start.offset,
+                "a probe may not write to the registers",
+                "skip_function(v) and set_retval(v) change what is returned",
+            )
         if self.place(node):
             raise Refused(
                 node.extent.start.offset,
@@ -321,6 +327,16 @@ def _is_literal(node: Cursor) -> bool:
         return True
     children = [each for each in node.get_children() if each.kind != CursorKind.TYPE_REF]
     return node.kind in _CONSTANT and all(map(_is_literal, children))
+
+
+def _is_of_context(node: Cursor) -> bool:
+    """Whether this is a member of the builtin ``regs``, at any depth."""
+    node = peel(node)
+    while node.kind == CursorKind.MEMBER_REF_EXPR:
+        node = peel(next(iter(node.get_children())))
+        if _is_context(node):
+            return True
+    return False
 
 
 def _is_pointer(callee: Cursor) -> bool:

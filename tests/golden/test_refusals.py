@@ -76,6 +76,7 @@ ERROR = type[KpmagicError]
             "what a pointer leads to",
             "",
         ),
+        ("vfs_read", "regs->dx = 1;", CellError, (2, 1), "write to the registers", "set_retval"),
         ("vfs_read", "int a[2]; a[0] /= count;", CellError, (2, 11), "a plain name", "x = x / y"),
         ("vfs_read", 'if (comm == "cat") emit();', BuildError, (2, 10), "string literal", "--comm"),
         ("vfs_read", "emit(a = 1, a = 2);", CellError, (2, 13), "named twice", "my_a"),
