@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from kpmagic.cell.body import narrow, place_of
+from kpmagic.cell.body import narrow, place_of, scan
+from kpmagic.cell.marked import with_values
+from kpmagic.cell.sections import without_mark
 from kpmagic.errors import BuildError, CellError, KpmagicError
 from kpmagic.model import Module, Probe
 
@@ -63,9 +65,10 @@ def check(probe: Probe) -> None:
     Raises BuildError for a call, as the bpf backend does, and CellError for a loop without an end.
     """
     if probe.body is not None:
-        body = narrow(probe.body)
-        for wrong in _wrong(_blanked(body)):
-            _refuse(probe, body, wrong)
+        body = narrow(without_mark(probe.body))
+        section = with_values(scan(body, probe.body_line, probe.cell), probe)
+        for wrong in _wrong(_blanked(section.text)):
+            _refuse(probe, body, wrong, section.back(wrong.offset))
 
 
 def warnings(module: Module) -> list[str]:
@@ -113,10 +116,10 @@ def _function(text: str, name: str) -> Iterator[tuple[int, str]]:
             return
 
 
-def _refuse(probe: Probe, body: str, wrong: Wrong) -> NoReturn:
+def _refuse(probe: Probe, body: str, wrong: Wrong, offset: int) -> NoReturn:
     hint = f"a handler runs with preemption off and must soon be done ({SOURCE})"
     raise wrong.error(
         wrong.message,
         hint=f"{wrong.hint}\n{hint}",
-        place=place_of(body, wrong.offset, probe.body_line, probe.cell),
+        place=place_of(body, offset, probe.body_line, probe.cell),
     )

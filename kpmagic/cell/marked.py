@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kpmagic.cell import expansion
 from kpmagic.cell.body import STATEMENTS, Body, Call, Edit, apply, narrow, scan, scan_expression
 from kpmagic.cell.scope import in_scope, parameters
-from kpmagic.model import Plan, Site
+from kpmagic.model import Plan, Probe, Site
 
 FUNCTION = "kp_body"
 _PROLOGUE = (
@@ -87,6 +87,14 @@ def mark(plan: Plan, site: Site, body: str, which: str = "") -> Marked:
     section = _section(scanned, len(text), defines)
     statements = tuple(call for call in scanned.calls if call.word in STATEMENTS)
     return Marked(f"{text}{section.text}\n;}} }}\n", where, section, statements)
+
+
+def with_values(body: Body, probe: Probe) -> Section:
+    """Return a body as it is with the values of ``-D``, and with kpmagic's words in it."""
+    defines = expansion.defines_of(probe)
+    edits = expansion.edits(body, defines)
+    text = apply(body.text, edits)
+    return Section(body, 0, text, tuple(edits), expansion.names(body, defines))
 
 
 def _section(body: Body, start: int, defines: expansion.Defines) -> Section:

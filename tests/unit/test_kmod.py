@@ -47,6 +47,13 @@ def test_a_loop_without_an_end_is_refused(body: str) -> None:
     assert caught.value.place is not None
 
 
+def test_a_define_hides_no_loop() -> None:
+    with pytest.raises(CellError, match="has no end") as caught:
+        check(parse_probe("kprobe", "vfs_read -D EVER=1", "count();\n  while (EVER) ;"))
+    assert caught.value.place is not None
+    assert (caught.value.place.line, caught.value.place.column) == (3, 3)
+
+
 @pytest.mark.parametrize(
     "body",
     [None, "for (int i = 0; i < 9; i++) count();", "while (a < 10) a++;", "/* for (;;) */ count();",
