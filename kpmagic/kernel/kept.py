@@ -8,9 +8,11 @@ number, which is found by reading its first lines.
 from __future__ import annotations
 
 import struct
+import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from kpmagic.errors import TargetError, TargetLost
 from kpmagic.kernel import kallsyms
@@ -29,6 +31,9 @@ _BTF = "vmlinux.btf"
 _BTF_ON_TARGET = "/sys/kernel/btf/vmlinux"
 _NT_GNU_BUILD_ID = 3
 _ANCHOR_BYTES = 64 << 10  # per-CPU symbols come first, some 20 KB of them; then _text
+
+
+Made = TypeVar("Made")
 
 
 class Read(Protocol):
@@ -63,6 +68,24 @@ def first_readable(read: Read, paths: Iterable[str]) -> bytes | None:
         except TargetError:
             continue
     return None
+
+
+# What was made of a file, for all who probe the same kernel at the same time: 30 MB of one build.
+_made: weakref.WeakValueDictionary[tuple[object, ...], Any] = weakref.WeakValueDictionary()
+
+
+def _made_of(path: Path, make: Callable[[bytes], Made], *more: object) -> Made:
+    """Return ``make`` of a file's content: the same object as long as somebody has it."""
+    now = path.stat()
+    key = (path, now.st_ino, now.st_mtime_ns, now.st_size, *more)
+    made: Made | None = _made.get(key)
+    if made is None:
+        made = _made[key] = make(path.read_bytes())
+    return made
+
+
+def _symbols(path: Path, shift: int) -> Kallsyms:
+    return _made_of(path, partial(Kallsyms, shift=shift), shift)
 
 
 class Kept:
@@ -106,7 +129,7 @@ class Kept:
     def btf(self, known: bytes | None) -> Btf:
         """Return the kernel's types; a file that was damaged is replaced."""
         try:
-            return Btf(self.path(_BTF).read_bytes())
+            return _made_of(self.path(_BTF), Btf)
         except (FileNotFoundError, TargetError):
             data = known or self.required(_BTF_ON_TARGET)
         types = Btf(data)
@@ -116,7 +139,7 @@ class Kept:
     def traceable(self) -> Traceable | None:
         """Return the kernel's own traceable functions, None where tracefs cannot be read."""
         if self.path("traceable").exists():
-            return Traceable.parse(self.path("traceable").read_bytes())
+            return _made_of(self.path("traceable"), Traceable.parse)
         text = self.optional(*TRACEABLE)
         if not text:
             return None
@@ -137,11 +160,11 @@ class Kept:
         """Return the kernel's own symbols, and how far KASLR has moved the addresses kept."""
         path = self.path("kallsyms")
         if path.exists():
-            text = path.read_bytes()
-            then = kallsyms.anchor(text[:_ANCHOR_BYTES])
+            with path.open("rb") as file:
+                then = kallsyms.anchor(file.read(_ANCHOR_BYTES))
             now = kallsyms.anchor(self._read(KALLSYMS, _ANCHOR_BYTES))
             if then is not None and now is not None and bool(then) == bool(now):
-                return Kallsyms(text, now - then), now - then
+                return _symbols(path, now - then), now - then
         text = kallsyms.without_modules(self.required(KALLSYMS))
         self.write("kallsyms", text)
         self.path("blacklist").unlink(missing_ok=True)

@@ -106,6 +106,20 @@ def test_second_time_reads_little(machine: Machine, tmp_path: Path) -> None:
     assert second.symbols.find("vfs_read") == first.symbols.find("vfs_read")
 
 
+def test_what_is_large_is_there_once_for_all_boots_of_a_kernel(
+    machine: Machine, tmp_path: Path
+) -> None:
+    facts_of(machine, tmp_path)
+    first, second = (facts_of(machine, tmp_path) for _ in range(2))
+    assert second.btf is first.btf
+    assert second.symbols is first.symbols
+    assert second.traceable is first.traceable
+    machine.reboot_elsewhere()
+    moved = facts_of(machine, tmp_path)
+    assert moved.btf is first.btf
+    assert moved.symbols.find("vfs_read") != first.symbols.find("vfs_read")
+
+
 def test_kept_files_are_private_and_whole(machine: Machine, tmp_path: Path) -> None:
     facts_of(machine, tmp_path)
     directory = tmp_path / "facts" / BUILD_ID.hex()
