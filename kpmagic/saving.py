@@ -31,10 +31,14 @@ def past_of(run: Result) -> Past:
     """Return all of a run but its rows, as it is now."""
     from . import __version__
 
-    life, info = run._life, run.info
+    life = run._life
     if any(key.type.kind in STACKS for each in run.artifact.source.aggregates for key in each.keys):
         # whoever loads it knows no addresses: the names stay in info
         decode_all(run.artifact.source.aggregates, *life.maps, run.plan.cpus, run.stack_names)
+    # as they are now, in one step each: the thread that reads adds to them
+    info = dict(run.info)
+    if "addresses" in info:
+        info["addresses"] = dict(info["addresses"])
     outcome = life.outcome()
     outcome = replace(outcome, remarks=(*outcome.remarks, *run.losses_of_names))
     if run.failure is not None or outcome.reason == "target-lost":

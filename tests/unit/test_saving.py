@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,15 @@ from kpmagic.rows.batches import pack, unpack
 from kpmagic.rows.frames import to_arrow, to_engine
 from kpmagic.rows.recording import Recording
 from kpmagic.run import Run
-from kpmagic.saved.past import FORMATS, KEY_DIGEST, KEY_FORMAT, KEY_MAPS, KEY_RUN, _digest
+from kpmagic.saved.past import (
+    FORMATS,
+    KEY_DIGEST,
+    KEY_FORMAT,
+    KEY_MAPS,
+    KEY_RUN,
+    _digest,
+    to_metadata,
+)
 from kpmagic.targets import kernels
 from kpmagic.userland.memory import Memory
 from kpmagic.view.card import CARD
@@ -62,6 +73,33 @@ def test_stacks_without_names_are_told_by_the_recording_too(far: Any, tmp_path: 
     loaded = kpmagic.load(run.save(tmp_path / "run.parquet"))
     assert loaded.remarks == run.remarks
     same(loaded, kpmagic.load(loaded.save(tmp_path / "again.parquet")))
+
+
+def test_a_run_is_described_while_more_becomes_known_of_it(far: Any) -> None:
+    """Rows come in while the file of a run that has just started gets its description."""
+    run = finished(far, 1)
+    run.info["addresses"] = {f"0:{at:x}": "name" for at in range(5000)}
+    over = threading.Event()
+
+    def name() -> None:
+        for at in itertools.count():
+            if over.is_set():
+                return
+            run.info["addresses"][f"7:{at % 50000:x}"] = "name"
+            run.info[f"more {at % 50}"] = at
+            run.info.pop(f"more {(at + 25) % 50}", None)
+
+    interval = sys.getswitchinterval()
+    reader = threading.Thread(target=name)
+    sys.setswitchinterval(1e-6)
+    reader.start()
+    try:
+        for _ in range(30):
+            assert to_metadata(run.past())
+    finally:
+        over.set()
+        reader.join()
+        sys.setswitchinterval(interval)
 
 
 def test_a_run_without_rows_is_kept_too(far: Any, tmp_path: Path) -> None:
