@@ -173,6 +173,7 @@ class Session:
         self._named: dict[str, Connection] = {}
         self._failed: dict[str, AnyRun] = {}
         self._numbers = itertools.count()
+        self._lock = threading.Lock()  # of the runs: panels look at them from threads of theirs
         self._added: weakref.WeakKeyDictionary[AnyRun, int] = weakref.WeakKeyDictionary()
         self._runs: weakref.WeakKeyDictionary[Link, dict[str, AnyRun]] = (
             weakref.WeakKeyDictionary()
@@ -240,8 +241,9 @@ class Session:
 
     def runs(self) -> list[AnyRun]:
         """Return the runs by name, of all targets, oldest first."""
-        found = [run for runs in self._runs.values() for run in runs.values()]
-        return sorted(found, key=lambda run: self._added[run])
+        with self._lock:
+            found = [run for runs in self._runs.values() for run in runs.values()]
+            return sorted(found, key=lambda run: self._added[run])
 
     def failed(self, run: AnyRun) -> None:
         """Keep a run that did not start, so that ``%kp show`` can say why."""
@@ -260,20 +262,22 @@ class Session:
 
     def add(self, run: AnyRun) -> AnyRun | None:
         """Keep ``run`` by its name; return the one it replaces."""
-        runs = self._runs.setdefault(run.connection, {})
-        self._failed.pop(run.name, None)
-        old = runs.pop(run.name, None)
-        runs[run.name] = run
-        self._added[run] = next(self._numbers)
-        return old
+        with self._lock:
+            runs = self._runs.setdefault(run.connection, {})
+            self._failed.pop(run.name, None)
+            old = runs.pop(run.name, None)
+            runs[run.name] = run
+            self._added[run] = next(self._numbers)
+            return old
 
     def close(self) -> None:
         """Stop every run and end the targets, also those behind one that does not answer."""
         for run in self.runs():
             with contextlib.suppress(TargetError):  # it ends with its target
                 run.stop()
-        self._runs.clear()
-        self._failed.clear()
+        with self._lock:
+            self._runs.clear()
+            self._failed.clear()
         with contextlib.ExitStack() as ends:
             for connection in (self._default, *self._named.values()):
                 if connection is not None:
@@ -284,10 +288,11 @@ class Session:
     def remove(self, run: AnyRun) -> None:
         """Stop ``run`` and forget it."""
         run.stop()
-        self._failed.pop(run.name, None)
-        runs = self._runs.get(run.connection, {})
-        if runs.get(run.name) is run:
-            del runs[run.name]
+        with self._lock:
+            self._failed.pop(run.name, None)
+            runs = self._runs.get(run.connection, {})
+            if runs.get(run.name) is run:
+                del runs[run.name]
 
 
 session = Session()

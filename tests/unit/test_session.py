@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,40 @@ def test_numbers_are_read_as_they_are_written(
     monkeypatch.setattr(kernels, "find", lambda name: a_kernel if name == "6.1" else find(name))
     with pytest.raises(TargetError, match=text):
         sessions.connect("sandbox", **option)
+
+
+def test_a_panel_may_look_while_a_cell_adds_a_run() -> None:
+    """A panel whose look fails is dropped: it would stand still."""
+    session = Session()
+    with Connection(FarEnd()) as connection:
+        connection.wait_for_hello()
+        runs = [a_run(connection, name=f"run{at}") for at in range(300)]
+        failed: list[Exception] = []
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.is_set():
+                try:
+                    session.runs()
+                except Exception as error:
+                    failed.append(error)
+                    return
+
+        interval = sys.getswitchinterval()
+        panel = threading.Thread(target=look)
+        sys.setswitchinterval(1e-6)
+        panel.start()
+        try:
+            for _ in range(300):
+                for run in runs:
+                    session.add(run)
+                for run in runs:
+                    session.remove(run)
+        finally:
+            over.set()
+            panel.join()
+            sys.setswitchinterval(interval)
+        assert not failed
 
 
 class Named(FarEnd):
