@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kpmagic import cache
 from kpmagic.compiler import toolchain
-from kpmagic.errors import MissingDependency
+from kpmagic.errors import KpmagicError, MissingDependency
 from kpmagic.kp import doctor_kernel
 from kpmagic.targets import commands, kernels
 
@@ -48,8 +48,13 @@ class Check:
 def checks(connection: doctor_kernel.Connection | None = None) -> list[Check]:
     """Return what is found on this machine, and on the connected target's kernel if any."""
     found = [check for make in MACHINE for check in make()]
-    if connection is not None:
-        found += [Check(*finding) for finding in doctor_kernel.findings(connection)]
+    if connection is None:
+        return found
+    try:
+        for finding in doctor_kernel.findings(connection):
+            found.append(Check(*finding))
+    except KpmagicError as error:  # it goes meanwhile, which is a finding
+        found.append(Check("target", False, error.message, error.hint))
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kpmagic.errors import TargetError
+from kpmagic.errors import TargetError, TargetLost
 from kpmagic.kp import doctor
 
 HEALTHY = {
@@ -106,6 +106,16 @@ def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) ->
     assert found["qemu-system-x86_64"].mend.endswith("apt-get install --no-install-recommends "
                                                      "qemu-system-x86")  # fmt: skip
     assert "clang-19 libclang1-19" in found["clang"].mend
+
+
+def test_a_target_that_goes_meanwhile_hides_nothing_else() -> None:
+    class Going(Files):
+        def request(self, word: str) -> tuple[dict[str, Any], bytes]:
+            raise TargetLost("sandbox is gone")
+
+    found = doctor.checks(Going({}))
+    assert {"python", "target's kernel"} <= {check.name for check in found}
+    assert (found[-1].ok, found[-1].found) == (False, "sandbox is gone")
 
 
 def test_each_check_has_a_line_and_one_for_its_mend() -> None:
