@@ -104,9 +104,6 @@ class Body:
         """The texts of `words`."""
         return frozenset(word.text for word in self.words)
 
-    def line_of(self, offset: int) -> int:
-        """Return the 0-based line of ``offset``."""
-        return self.text.count("\n", 0, offset)
 
 
 @dataclass(frozen=True)

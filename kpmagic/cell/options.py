@@ -61,14 +61,6 @@ def show_size(count: int) -> str:
     return str(count)
 
 
-def show_duration(ns: int) -> str:
-    """Return ``ns`` as a user types it: ``500ms``."""
-    for unit in ("h", "m", "s", "ms", "us"):
-        if ns % UNITS[unit] == 0:
-            return f"{ns // UNITS[unit]}{unit}"
-    return f"{ns}ns"
-
-
 def sample(value: object) -> int:
     """Return N of ``1/N``; a bare N too. Raises ValueError."""
     match = re.fullmatch(r"(?:1/)?([1-9]\d{0,8})", str(value))

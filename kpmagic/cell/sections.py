@@ -26,9 +26,3 @@ def split(body: str) -> tuple[str, str | None]:
 def without_mark(body: str) -> str:
     """Return a body with the line ``---post---`` left empty."""
     return _LINE.sub(lambda match: " " * len(match[0]), body)
-
-
-def line_of_mark(body: str) -> int | None:
-    """Return the line of ``---post---``, counted from 0; None where there is none."""
-    found = _LINE.search(body)
-    return None if found is None else body.count("\n", 0, found.start())

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from kpmagic.compiler.toolchain import Headers, bpf_directory
@@ -142,8 +141,3 @@ def _crashed(process: subprocess.Popen[bytes]) -> BuildError:
         f"{abs(code)}); the next cell starts a new one",
         hint="python -m kpmagic doctor checks clang and libclang",
     )
-
-
-def cache_of(compiler: Compiler) -> Path:
-    """Return the folder that this compiler's objects are kept in."""
-    return compiler.headers.directory / "objects"
