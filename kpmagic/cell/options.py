@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 
 SECOND = 1_000_000_000
 PAGE = 4096
@@ -14,6 +15,7 @@ SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LARGEST_BUFFER = 1 << 30
 LONGEST = 1 << 62  # ns, 146 years: the kernel's clocks are counted in 63 bits
 SMALLEST_SHARE, LARGEST_SHARE = 1e-5, 100.0
+SMALLEST_CHANCE = 1e-9  # bpf/inject.kmod.h draws numbers of 32 bits
 COMM_LENGTH = 15  # linux/sched.h: TASK_COMM_LEN is 16 with the NUL
 
 
@@ -108,8 +110,8 @@ def probability(value: object) -> float:
         chance = float(word.removesuffix("%")) / (100 if word.endswith("%") else 1)
     except ValueError:
         chance = 0.0
-    if not 0 < chance <= 1:
-        raise ValueError("a chance is above 0 and at most 1: 0.1, 10%")
+    if not SMALLEST_CHANCE <= chance <= 1:
+        raise ValueError("a chance is above 0 (a billionth at least) and at most 1: 0.1, 10%")
     return chance
 
 
@@ -162,7 +164,7 @@ def fields(value: object) -> tuple[str, ...]:
 def identifier(value: object) -> str:
     """Return a Python name. Raises ValueError."""
     name = str(value)
-    if not name.isidentifier():
+    if not name.isidentifier() or iskeyword(name):
         raise ValueError("a Python variable's name is needed")
     return name
 

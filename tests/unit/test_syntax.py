@@ -136,6 +136,8 @@ def test_follow_needs_while() -> None:
         ("vfs_read --buffer 2G", "2G", "4K to 1G"),
         ("vfs_read --show chart", "chart", "table, plot, none"),
         ("vfs_read -o 1x", "1x", "variable's name"),
+        ("vfs_read -o class", "class", "variable's name"),
+        ("vfs_read --inject --probability 1e-12", "1e-12", "a billionth at least"),
         ("vfs_read -D N", "N", "NAME=VALUE"),
         ("vfs_read -D 1N=2", "1N=2", "not a C identifier"),
         ("vfs_read -D N=$missing", "N=$missing", "no Python variable 'missing'"),
