@@ -32,6 +32,11 @@
 			       (64 - (width)));                                    \
 	})
 
+/* An index of an array of `n` elements: BPF's verifier has seen that it is below. */
+#ifndef KP_INDEX
+#define KP_INDEX(i, n) (i)
+#endif
+
 /*
  * Division as BPF has it: by 0 the quotient is 0, and the remainder all of it. It has none with a
  * sign before its fourth version of instructions.

@@ -59,6 +59,17 @@ long kp_stack(void *regs, void *to, __u32 size, __u64 flags);
 #define bpf_probe_read_user_str kp_read_user_text
 #define bpf_get_stack kp_stack
 
+/* An index of an array of `n` elements: with another one the handler ends, its hit is dropped. */
+#define KP_INDEX(i, n)                                                       \
+	({                                                                   \
+		typeof(i) kp_i = (i);                                        \
+		if ((__u64)kp_i >= (n)) {                                    \
+			kp_hit->cpu->dropped++;                              \
+			return;                                              \
+		}                                                            \
+		kp_i;                                                        \
+	})
+
 /* 0 for 0, 1 + log2 for what is above */
 static __always_inline __s32 kp_log2(__u64 value)
 {

@@ -129,10 +129,23 @@ class Walk:
     def _subscript(self, children: list[Cursor]) -> bool:
         base, index = children
         self.value(index)
-        if peel(base).type.get_canonical().kind in ARRAYS:
-            return self.place(base)
+        whole = peel(base).type.get_canonical()
+        if whole.kind in ARRAYS:
+            in_kernel = self.place(base)
+            if not in_kernel and whole.kind == TypeKind.CONSTANTARRAY:
+                self._index(index, whole.get_array_size())
+            return in_kernel
         self.value(base)
         return True
+
+    def _index(self, index: Cursor, size: int) -> None:
+        """Keep an index of the user's own array inside it: in a module no verifier does."""
+        start, end = index.extent.start.offset, index.extent.end.offset
+        text = self.text[start:end]
+        if text.isdigit() and int(text) < size:
+            return
+        self._openings.append((start, start, "KP_INDEX("))
+        self._closings.append((end, end, f", {size})"))
 
     def _unary(self, node: Cursor, children: list[Cursor]) -> bool:
         child = children[0]

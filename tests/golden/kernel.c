@@ -42,7 +42,7 @@ struct file {
 struct owner { unsigned int val; };
 struct span { long seconds, nanoseconds; };
 enum hint { NONE, SOME } __attribute__((packed));
-struct sock_common { unsigned short skc_family; unsigned char skc_reuse : 4, skc_reuseport : 1; };
+struct sock_common { unsigned short skc_family; unsigned char skc_reuse : 4, skc_reuseport : 1; char skc_name[4]; };
 struct sock {
 	struct sock_common __sk_common;
 	union { struct { int first : 3, : 2, kind : 5; }; long all; };
