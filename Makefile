@@ -66,7 +66,7 @@ test-kernels: setup
 	$(MAKE) -k -j$(AT_ONCE) $(ALL_KERNELS:%=build/kernels/%.xml)
 
 build/kernels/%.xml:
-	$(PYTEST) -q tests/kernel --kernel $* $(if $(filter $(KERNEL),$*),,-k 'not as-magic') \
+	env -u MAKEFLAGS $(PYTEST) -q tests/kernel --kernel $* $(if $(filter $(KERNEL),$*),,-k 'not as-magic') \
 	  --junitxml $@
 
 kernels-table:

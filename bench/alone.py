@@ -89,7 +89,7 @@ def peak(how: str, events: int) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
 
 
-def starting(figures: Figures, turns: int, kernel: str = "6.1") -> None:
+def starting(figures: Figures, turns: int, kernel: str = "6.1", bound: float = 1.25) -> None:
     """From connecting to the agent's hello, booted and copied; QEMU's start to a bare init."""
     found = kernels.find(kernel)
     first = bare_files()
@@ -100,7 +100,7 @@ def starting(figures: Figures, turns: int, kernel: str = "6.1") -> None:
         figures.add("sandbox ready, copied, s", _started(found.version, True))
     bare, cold = (figures.of(f"{name}, s") for name in ("bare kernel: QEMU's start to init",
                                                         "sandbox ready, booted"))  # fmt: skip
-    figures.ratio("sandbox ready, booted / bare kernel's boot", cold / bare, 1.25, True)
+    figures.ratio("sandbox ready, booted / bare kernel's boot", cold / bare, bound, True)
     figures.ratio("sandbox ready, copied / booted", figures.of("sandbox ready, copied, s") / cold,
                   1 / 4, True)  # fmt: skip
 

@@ -78,7 +78,8 @@ def hits(machine: Machine, figures: Figures, turns: int, shapes: list[str], name
                              f"{added / ours:.2f} × kpmagic bpf")  # fmt: skip
 
 
-def delivery(machine: Machine, figures: Figures, turns: int, names: list[str], calls: int) -> None:
+def delivery(machine: Machine, figures: Figures, turns: int, names: list[str], calls: int,
+             bound: float = 1 / 50) -> None:  # fmt: skip
     """Events that arrive of a known number at full rate, and what is said of the others."""
     idle = {name: TOOLS[name](machine, "integers", 0) for name in names}  # starting and stopping
     for _ in range(turns):
@@ -105,10 +106,10 @@ def delivery(machine: Machine, figures: Figures, turns: int, names: list[str], c
         else:
             figures.note(f"{name} delivers {theirs:.0f} %: nobody can deliver {TIMES} times that")
     mine = figures.of(f"consumer's time per event, {OURS}, ns")
-    for name, bound in (("BCC perf buffer", 1 / 50), *((each, 1 / 10) for each in BPFTRACES)):
+    for name, most in (("BCC perf buffer", bound), *((each, 1 / 10) for each in BPFTRACES)):
         if name in names:
             theirs = figures.of(f"consumer's time per event, {name}, ns")
-            figures.ratio(f"consumer's time per event / {name}", mine / theirs, bound, True)
+            figures.ratio(f"consumer's time per event / {name}", mine / theirs, most, True)
 
 
 def all_shapes() -> list[str]:

@@ -48,6 +48,7 @@ FIRST = """#pragma once
 #define PAGE_SHIFT 12
 #define PAGE_SIZE (1UL << PAGE_SHIFT)
 #define roundup_pow_of_two(n) ((n) < 2 ? 1UL : 1UL << (64 - __builtin_clzl((n) - 1)))
+#define TASK_COMM_LEN 16
 #ifndef AF_INET
 #define AF_INET 2
 #define AF_INET6 10

@@ -17,6 +17,7 @@ from kpmagic.agent.patience import patience
 from kpmagic.agent.refusal import Refused
 
 LOG_ROOM = 1 << 20  # bytes for the verifier's words, shared by an object's programs
+LEAST_LOG = 4096  # of one program: the kernel takes no less than 128
 # kernel/bpf/verifier.c: with BPF_LOG_STATS alone it says what is wrong, and no step of its walk,
 # which may be a million steps long
 SENTENCE, WALK = 4, 1
@@ -101,6 +102,7 @@ ATTACH_ERRORS = {
 LOCKED_DOWN = "the kernel is locked down (confidentiality)"
 # kernel/trace/bpf_trace.c offers it to every such program, but for LOCKDOWN_BPF_READ_KERNEL
 FORBIDDEN_READ = "unknown func bpf_probe_read"
+LOCKED = "before Linux 5.11 maps are locked memory, of which `ulimit -l` allows too little"
 NOT_PERMITTED = (errno.EPERM, errno.EACCES)
 
 _library: list[ctypes.CDLL] = []
@@ -187,8 +189,9 @@ class Object:
 
     def load(self, log_level: int = SENTENCE) -> None:
         """Have the kernel take it. Raises Refused with the verifier's log when it spoke."""
-        room = LOG_ROOM // max(1, len(self.programs)) & ~4095
-        logs = mmap.mmap(-1, LOG_ROOM)
+        count = max(1, len(self.programs))
+        room = max(LEAST_LOG, LOG_ROOM // count & ~4095)
+        logs = mmap.mmap(-1, count * room)
         base = ctypes.c_char.from_buffer(logs)
         address = ctypes.addressof(base)
         del base
@@ -218,7 +221,10 @@ class Object:
                 raise Refused("permission", LOCKED_DOWN, errno=errno.EPERM, program=name)
             if log:
                 raise refused(code, "verifier", "the verifier refused", log=log, program=name)
-        raise refused(code, "load", "the kernel did not take the object")
+        why = "the kernel did not take the object"
+        if code == errno.EPERM and os.geteuid():
+            why += f" ({LOCKED})"
+        raise refused(code, "load", why)
 
     def attach(self, place: Program) -> Link:
         """Plant a program at one place. Raises Refused."""

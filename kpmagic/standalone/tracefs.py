@@ -37,7 +37,7 @@ trap 'exit 1' INT TERM
 {definitions}
 mkdir "$instance"
 echo {buffer} >"$instance/buffer_size_kb"
-{triggers}
+{needs}{triggers}
 for event in {events}; do
 	echo 1 >"$instance/events/$group/$event/enable"
 done
@@ -56,6 +56,11 @@ for cpu in "$instance"/per_cpu/cpu*/stats; do
 done
 # a histogram holds its event until it is taken away
 {untrigger}
+"""
+# the kernel lists what it knows where no trigger is set; Debian 11's has no histograms
+NEEDS = """\
+grep -qs '^# .*\\bhist\\b' "$instance"/events/$group/*/trigger ||
+	{{ echo "{name}: this kernel has no histograms of events (CONFIG_HIST_TRIGGERS)" >&2; exit 1; }}
 """
 
 
@@ -81,6 +86,7 @@ def script(plan: Plan, source: Source, name: str) -> str:
         events=" ".join(each.name for each in events),
         definitions="\n".join(each.definition() for each in events),
         buffer=max(options.buffer >> 10, 4),
+        needs="" if not any(each.histograms for each in events) else NEEDS.format(name=name),
         triggers="\n".join(line for each in events for line in each.triggers("")),
         seconds=seconds,
         show="\n".join([*shows, *(f'cat "$instance/events/$group/{each.name}/hist"'
