@@ -15,9 +15,10 @@ from typing import BinaryIO
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` when all went well, and else leaves nothing.
 
-    Raises OSError.
+    What is no file, a device or a pipe, is written to and stays. Raises OSError.
     """
-    with _replacing(path, mode_of(path)) as file:
+    here = path.exists() and not path.is_file() and not path.is_dir()
+    with path.open("wb") if here else _replacing(path, mode_of(path)) as file:
         yield file
 
 

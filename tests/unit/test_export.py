@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,19 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [*tmp_path.iterdir()] == [place]
     assert place.read_text() == "what was there\n"
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    export(seen(1), "csv", pipe)
+    assert os.read(reader, 1 << 16).startswith(b"time,")
+    os.close(reader)
+    assert pipe.is_fifo()
+    with pytest.raises(RecordingError, match="No space left on device"):
+        export(seen(1), "csv", "/dev/full")
+    assert Path("/dev/full").is_char_device()
 
 
 def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
