@@ -17,7 +17,7 @@ from kpmagic.model import Artifact, Probe
 _INSTRUCTION = re.compile(r"^(\d+): \([0-9a-f]{2}\) ")
 _STATE = re.compile(
     r"^(?:;|old state:|cur state:|\d+:|"
-    r"R\d+(?:_\w+)?=|from \d|\s*$|processed |verification time|stack depth|"
+    r"R\d+(?:_\w+)?=|from \d|\s*$|(?:insns )?processed |verification time|stack depth|"
     r"func#|Func#|mark_precise|last_idx|regs=|parent |-- BEGIN|-- END|libbpf)"
 )
 _EXT = struct.Struct("<HBBIIIII")  # struct btf_ext_header up to line_info_len

@@ -124,6 +124,7 @@ class Player:
             "counters": self._counters() if reason else dict(outcome.counters),
             "in_flight": outcome.in_flight,
             "missed": outcome.missed,
+            "missed_by": getattr(self.past, "info", {}).get("missed_by"),  # another tracer has none
             "workload": None if workload is None else {"exit_code": workload.exit_code},
             "error": error or outcome.error or None,
             "last_words": outcome.last_words,

@@ -49,6 +49,8 @@ def test_a_returned_value_is_replaced(sandbox: Connection) -> None:
 
 def test_one_file_cannot_be_opened(sandbox: Connection) -> None:
     command = "echo s > /tmp/secret; echo o > /tmp/secrets; cat /tmp/secrets; cat /tmp/secret"
+    if "do_filp_open" not in sandbox.facts().symbols:
+        pytest.skip("no do_filp_open here, and struct filename has no name: Linux 7.2")
     run = kpmagic.probe("do_filp_open", DENY, target=sandbox, follow=True,
                         command=f"touch /tmp/secret; {command}", **MODULE)  # fmt: skip
     assert run.workload is not None
@@ -99,8 +101,9 @@ REFUSED = [
 def test_what_cannot_be_injected_is_refused(
     sandbox: Connection, way: str, symbol: str, body: str, options: dict[str, object], text: str
 ) -> None:
+    place = named_here(symbol, sandbox)
     with pytest.raises(kpmagic.KpmagicError) as caught:
-        getattr(kpmagic, way)(symbol, body, target=sandbox, dry_run=True, **options)
+        getattr(kpmagic, way)(place, body, target=sandbox, dry_run=True, **options)
     assert text in str(caught.value)
 
 
@@ -110,6 +113,12 @@ def test_limits_are_limits_of_an_injection() -> None:
             kpmagic.probe("vfs_read", "emit(count);", **options)
     with pytest.raises(CellError, match="above 0 and at most 1"):
         kpmagic.probe("vfs_read", "emit(count);", inject=True, probability=0)
+
+
+def named_here(symbol: str, sandbox: Connection) -> str:
+    """Return what this kernel calls a function: do_filp_open() is do_file_open() in Linux 7.2."""
+    here = symbol != "do_filp_open" or symbol in sandbox.facts().symbols
+    return symbol if here else "do_file_open"
 
 
 def sandbox_run(sandbox: Connection, command: str) -> tuple[int, str]:
