@@ -114,6 +114,15 @@ def test_who_may_read_a_recording_stays_as_it_was(
         os.umask(before)
 
 
+def test_a_pipe_is_refused_and_stays(far: Any, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(RecordingError, match="is not a recording"):
+        a_run(far[1], save=str(pipe)).start()
+    assert [*tmp_path.iterdir()] == [pipe]
+    assert pipe.is_fifo()
+
+
 def test_a_link_leads_to_the_recording_that_is_written(far: Any, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     link, file = tmp_path / "link", tmp_path / "disk" / "run.parquet"
