@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -55,7 +56,9 @@ class Compiler:
         if process is not None:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    # what a process that ended had not read cannot be written any more
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
             process.kill()
             process.wait()
 

@@ -160,11 +160,14 @@ def landlock_version() -> int:
     return int(ctypes.CDLL(None).syscall(444, None, 0, 1))
 
 
-def test_a_compiler_that_crashes_is_an_error(tiny: TinyKernel) -> None:
+@pytest.mark.parametrize("already", [False, True])
+def test_a_compiler_that_crashes_is_an_error(tiny: TinyKernel, already: bool) -> None:
     works(tiny)
     process = tiny.compiler._process
     assert process is not None
     os.kill(process.pid, signal.SIGABRT)
+    if already:  # its end of the pipe is closed before the request is written
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(BuildError, match=r"signal 6|ended"):
         tiny.compiler.analyse("static void f(void) {}", "f")
     works(tiny)
