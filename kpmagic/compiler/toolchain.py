@@ -34,6 +34,9 @@ FLAGS = (
     "-fno-crash-diagnostics",
     "-fno-stack-protector",
     "-fno-ident",
+    # since Linux 6.19 members may be a tagged struct without a name: struct pipe_inode_info
+    "-fms-extensions",
+    "-Wno-microsoft-anon-tag",
     "-D__TARGET_ARCH_x86",
     "-DBPF_NO_PRESERVE_ACCESS_INDEX",
     "-Wno-unknown-warning-option",

@@ -18,7 +18,8 @@ CC ?= cc
 all: {name} handler.bpf.o
 
 handler.bpf.o: handler.bpf.c vmlinux.h $(wildcard *.h)
-	$(CLANG) -target bpf -g -O2 -mcpu=v2 -Wno-visibility -c $< -o $@
+	$(CLANG) -target bpf -g -O2 -mcpu=v2 -fms-extensions \\
+		-Wno-visibility -Wno-microsoft-anon-tag -c $< -o $@
 
 {name}: main.c $(wildcard *.h)
 	$(CC) -O2 -Wall -iquote . -include types.h $< -o $@ -lbpf

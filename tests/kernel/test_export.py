@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
 from kpmagic.channel.connection import Connection
-from kpmagic.compiler.kbuild import kbuild_in
+from kpmagic.compiler.kbuild import STACK, kbuild_in
 from kpmagic.modules.build import headers_of
 from kpmagic.run import Run
 
@@ -97,6 +97,7 @@ def make_module(made: Path, sandbox: Connection) -> None:
     """Build as its Makefile says, against the headers of the guest's kernel."""
     release = str(sandbox.hello["release"])
     headers = headers_of(sandbox.target, release, print)
+    (made / STACK[0]).write_text(STACK[1])  # the tools of these headers read it: see kernel_headers
     command = ["make", "-C", str(made), f"KDIR={headers}", *kbuild_in(headers).settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
