@@ -81,6 +81,8 @@ def hits(machine: Machine, figures: Figures, turns: int, shapes: list[str], name
 def delivery(machine: Machine, figures: Figures, turns: int, names: list[str], calls: int,
              bound: float = 1 / 50) -> None:  # fmt: skip
     """Events that arrive of a known number at full rate, and what is said of the others."""
+    for name in names:  # what only the first run of each must do
+        TOOLS[name](machine, "integers", 0)
     idle = {name: TOOLS[name](machine, "integers", 0) for name in names}  # starting and stopping
     for _ in range(turns):
         for name in names:

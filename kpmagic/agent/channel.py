@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from kpmagic.agent import wire
+from kpmagic.agent.outlet import Outlet, Pages, Straight
 
 READ_SIZE = 1 << 18
-# a virtio port takes 32 KiB a call (linux/drivers/char/virtio_console.c, port_fops_write)
-BUFFERS = 8
+BUFFERS = 8  # written in a call
 CONNECT_SECONDS = 60.0
 
 Done = Callable[[], None]
@@ -29,14 +29,20 @@ class Channel:
     Whoever queues a buffer it wants back gives ``done``, called when the buffer has been sent.
     """
 
-    def __init__(self, source: int, sink: int) -> None:
+    def __init__(self, source: int, sink: int, outlet: Outlet | None = None) -> None:
         self.source = source
         self.sink = sink
-        self.queued = 0
+        self._outlet = outlet or Straight(sink)
+        self._waiting = 0  # bytes in the queue
         self._queue: deque[tuple[memoryview, Done]] = deque()
         self._reader = wire.Reader()
         os.set_blocking(source, False)
         os.set_blocking(sink, False)
+
+    @property
+    def queued(self) -> int:
+        """Bytes that the notebook's side has not taken yet."""
+        return self._waiting + self._outlet.held
 
     def send(self, type_: int, run: int, payload: bytes) -> None:
         """Queue a frame."""
@@ -49,14 +55,14 @@ class Channel:
 
     def _put(self, data: bytes | memoryview, done: Done) -> None:
         view = memoryview(data)
-        self.queued += len(view)
+        self._waiting += len(view)
         self._queue.append((view, done))
 
     def flush(self) -> bool:
         """Send what can be sent now; return whether that was all. Raises HangUp."""
-        while self._queue:
+        while self.queued:
             try:
-                sent = os.writev(self.sink, self._first())
+                sent = self._outlet.take(self._first())
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -68,7 +74,7 @@ class Channel:
         return [self._queue[i][0] for i in range(min(BUFFERS, len(self._queue)))]
 
     def _sent(self, count: int) -> None:
-        self.queued -= count
+        self._waiting -= count
         while self._queue:
             view, done = self._queue[0]
             if count < len(view):
@@ -83,7 +89,7 @@ class Channel:
         """Forget what has not been sent, letting go of its memory."""
         while self._queue:
             self._queue.popleft()[0].release()
-        self.queued = 0
+        self._waiting = 0
 
     def receive(self) -> Iterator[wire.Frame]:
         """Yield the frames that have come. Raises HangUp, WireError.
@@ -123,7 +129,7 @@ def open_channel(name: str) -> Channel:
         return Channel(source, sink)
     port = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     _wait_for_peer(port)
-    return Channel(port, port)
+    return Channel(port, port, Pages(port))
 
 
 def _wait_for_peer(port: int) -> None:

@@ -11,6 +11,7 @@ from kpmagic.agent.ring import PIECE, Ring
 
 PIECES = 8  # of the ring before the channel is looked at again
 LEFT = PIECE // 4  # bytes that are left for the next time: what few rows cost, many do
+MUCH = 4  # a ring is filling fast when a fourth of it has been written since it was looked at
 
 
 class Pump:
@@ -18,13 +19,14 @@ class Pump:
 
     ``rows`` are those sent; ``cut`` those that CPUs, racing for the last one, wrote beyond it.
     ``first`` is called before each piece. ``sending``: a piece is queued, and the ring holds it.
+    ``fast``: the ring is filling so fast that it should be looked at again soon.
     """
 
     def __init__(
         self, channel: Channel, number: int, ring: Ring, most: int, first: Callable[[], None]
     ) -> None:
         self.rows = self.cut = 0
-        self.sending = False
+        self.sending = self.fast = False
         self._channel, self._number = channel, number
         self._ring, self._most, self._first = ring, most, first
 
@@ -32,6 +34,7 @@ class Pump:
         """Send what the ring holds until the channel is full; say whether there was any."""
         self._first()
         found = self.sending
+        self.fast = self._ring.waiting > self._ring.size // MUCH
         for number in range(PIECES):
             few = number and self._ring.waiting < LEFT
             if few or self.sending or not self._send_piece():

@@ -34,7 +34,7 @@ class Ring:
         self._consumer = memoryview(self._consumer_page).cast("Q")
         self._producer = pages[:8].cast("Q")
         self._data = pages[page:]
-        self._mask = size - 1
+        self.size = size
         self._record = record
         self.stride = (record + wire.RING_HEADER + 7) & ~7
         word = record.to_bytes(4, sys.byteorder)
@@ -53,7 +53,7 @@ class Ring:
         """
         most = PIECE // self.stride if rows is None else min(PIECE // self.stride, rows)
         count = min(self.waiting // self.stride, most)
-        start = self._consumer[0] & self._mask
+        start = self._consumer[0] & (self.size - 1)
         count = self._committed(start, count)
         if count == 0 and self.waiting >= wire.RING_HEADER:
             self._check_front(start)

@@ -34,7 +34,7 @@ from kpmagic.agent.ring import RingError
 from kpmagic.agent.workload import Workload
 
 MS = 1_000_000
-BUSY_MS, QUIET_MS = 10, 80
+FAST_MS, BUSY_MS, QUIET_MS = 10, 20, 80
 COUNTERS_NS = 250 * MS
 SIGN_NS = 1000 * MS
 MISSED_NS = 200 * MS
@@ -240,7 +240,8 @@ class Session:
 
     def _send_rows(self) -> None:
         found = self._pump.run()
-        self.patience_ms = BUSY_MS if found else min(QUIET_MS, 2 * max(1, self.patience_ms))
+        busy = FAST_MS if self._pump.fast else BUSY_MS
+        self.patience_ms = busy if found else min(QUIET_MS, 2 * max(1, self.patience_ms))
 
     def _tell_counters(self) -> None:
         when, last = self._last_counters

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DATA frames + layouts → columns. Raw bytes are decoded as they arrive and not kept."""
+"""DATA frames + layouts → columns. Raw bytes are decoded when there are many, and not kept."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ PID = CType("int", 4, True, "s32")
 # the header's columns as a user sees them; ts becomes time
 SHOWN_HEADER = {"cpu": PID, "pid": PID, "tid": PID, "comm": HEADER_FIELDS[6].type}
 ROW, SITE = "row", "site"
+MANY = 1 << 20  # bytes: few rows take as long to decode as some thousands
 
 
 class Rows(ABC):
@@ -101,6 +102,7 @@ class Recording(Rows):
             layout.row: record_dtype(layout.fields, wire.RING_HEADER, self.stride)
             for layout in self.layouts
         }
+        self._raw = bytearray()  # records that have come and are not decoded yet
         self._pieces: dict[tuple[int, str], list[Column]] = {}
         self._lock = threading.Lock()
 
@@ -110,14 +112,29 @@ class Recording(Rows):
             raise RecordingError(
                 f"{len(payload)} bytes are not whole records of {self.stride} bytes"
             )
-        header = np.frombuffer(payload, self._header)
-        columns = dict(self._decoded(payload, header))
         with self._lock:
-            for key, column in columns.items():
-                self._pieces.setdefault(key, []).append(column)
-            self.rows += len(header)
+            self._raw += payload
+            self.rows += len(payload) // self.stride
+            if len(self._raw) >= MANY:
+                self._decode()
 
-    def _decoded(self, payload: bytes, header: Array) -> Iterator[tuple[tuple[int, str], Column]]:
+    def remarks(self) -> list[str]:
+        """See Rows."""
+        with self._lock:
+            self._decode()
+        return super().remarks()
+
+    def _decode(self) -> None:
+        """Turn what has come into columns; the lock is held."""
+        raw, self._raw = self._raw, bytearray()
+        if not raw:
+            return
+        for key, column in self._decoded(raw, np.frombuffer(raw, self._header)):
+            self._pieces.setdefault(key, []).append(column)
+
+    def _decoded(
+        self, payload: bytearray, header: Array
+    ) -> Iterator[tuple[tuple[int, str], Column]]:
         """Yield the columns of one batch: (layout's row or -1 for the header, name), column."""
         raw = {field.name: header[f"f{at}"] for at, field in enumerate(HEADER_FIELDS)}
         yield (-1, "time"), (raw["ts"].astype(np.int64) + self.clock_offset).view("datetime64[ns]")
@@ -140,6 +157,7 @@ class Recording(Rows):
     def table(self, limit: int | None = None) -> Table:
         """Return the columns of the first ``limit`` rows, or of all of them."""
         with self._lock:
+            self._decode()
             count = self.rows if limit is None else min(limit, self.rows)
             header = {name: self._take(-1, name, ctype, count)
                       for name, ctype in SHOWN_HEADER.items()}  # fmt: skip

@@ -51,9 +51,9 @@ class Spool(Rows):
             return
         piece = self._fresh()
         piece.feed(payload)
+        arrow = to_arrow(piece.table())
         for name, walks in piece.walks.items():
             self.walked(name, walks)
-        arrow = to_arrow(piece.table())
         self._append(wire.DATA, pack(arrow))
         with self._lock:
             if self.rows < HEAD:
