@@ -168,7 +168,10 @@ def main(command):
     group = new_group() if FOLLOW else ""
     try:
         inode = os.stat(group).st_ino if group else 0
-        bpf = BPF(text=TEXT, cflags=[f"-DKP_SELF={os.getpid()}", f"-DKP_CGROUP={inode}ULL"])
+        bpf = BPF(text=TEXT, cflags=[
+            f"-DKP_SELF={os.getpid()}", f"-DKP_CGROUP={inode}ULL",
+            "-fms-extensions", "-Wno-microsoft-anon-tag",  # as the kernel itself since 6.19
+        ])  # fmt: skip
         if SHAPES:
             bpf["kp_rows"].open_ring_buffer(on_row)
         for each in (signal.SIGINT, signal.SIGTERM):

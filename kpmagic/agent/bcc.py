@@ -78,6 +78,8 @@ tcp_raw_gen_syncookie_ipv4 tcp_raw_gen_syncookie_ipv6 tcp_raw_check_syncookie_ip
 tcp_raw_check_syncookie_ipv6 ktime_get_tai_ns user_ringbuf_drain cgrp_storage_get
 cgrp_storage_delete
 """
+# since Linux 6.19 the kernel's headers have members that are a tagged struct without a name
+CFLAGS = ["-fms-extensions", "-Wno-microsoft-anon-tag"]
 INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<([\w/.-]+\.h)>", re.M)
 
 
@@ -94,7 +96,7 @@ def main() -> None:
     trace = open_trace() if settings["trace"] else -1
     try:
         program = bcc.BPF(text=source.encode("utf-8", "surrogateescape"),
-                          cflags=settings["cflags"])  # fmt: skip
+                          cflags=[*CFLAGS, *settings["cflags"]])  # fmt: skip
         attach(program, settings["attach"])
         work = Script(program, settings, trace) if settings["script"] else None
     except Exception as error:

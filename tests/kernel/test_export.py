@@ -47,7 +47,7 @@ def output(sandbox: Connection, command: str, folder: Path) -> str:
     """Run a command there; return what it printed."""
     said: list[tuple[str, str]] = []
     code = sandbox.run(command, lambda *piece: said.append(piece), cwd=str(folder))
-    assert code == 0, said
+    assert code == 0, "".join(text for _, text in said)
     return "".join(text for stream, text in said if stream == "stdout")
 
 
@@ -101,7 +101,7 @@ def make_module(made: Path, sandbox: Connection) -> None:
     command = ["make", "-C", str(made), f"KDIR={headers}", *kbuild_in(headers).settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "warning: " not in done.stderr
+    assert ": warning: " not in done.stderr
 
 
 def test_as_module(run: Run, sandbox: Connection, folder: Path) -> None:

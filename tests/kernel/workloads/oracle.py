@@ -53,8 +53,8 @@ CALLS = {
     "__x64_sys_sethostname": lambda: socket.sethostname("oracle"),
     "__x64_sys_mkdirat": lambda: there_and_back(in_a_folder(os.mkdir), os.rmdir),
     "__x64_sys_ftruncate": lambda: on_a_file(lambda fd: os.ftruncate(fd, 7)),
-    "do_symlinkat": lambda: there_and_back(lambda name: os.symlink("to", name), os.unlink),
-    "do_linkat": lambda: there_and_back(lambda name: os.link("target", name), os.unlink),
+    "vfs_symlink": lambda: there_and_back(lambda name: os.symlink("to", name), os.unlink),
+    "vfs_link": lambda: there_and_back(lambda name: os.link("target", name), os.unlink),
     "vfs_fallocate": lambda: on_a_file(lambda fd: os.posix_fallocate(fd, 0, 4096)),
 }
 
