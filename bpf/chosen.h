@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
  * Which hits the options choose, the same for both ways into the kernel. Whoever includes it has
- * kp_config, the gate as KP_GATE, and kp_current_cgroup() and kp_current_comm().
+ * kp_config, the gate as KP_GATE, and kp_current_cgroup() and kp_comm().
  */
 #ifndef KPMAGIC_CHOSEN_H
 #define KPMAGIC_CHOSEN_H
@@ -9,12 +9,11 @@
 /* volatile: a constant of a BPF program has its value only when the program is loaded */
 #define KP_WORDS_OF(text) ((const volatile __u64 *)(text))
 
-static __always_inline bool kp_other_comm(const volatile __u64 *asked)
+static __always_inline bool kp_other_comm(const struct kp_hit *hit, const volatile __u64 *asked)
 {
-	/* BPF's helper writes up to the NUL only */
-	char comm[16] __attribute__((aligned(8))) = {};
+	char comm[16] __attribute__((aligned(8)));
 
-	kp_current_comm(comm, sizeof(comm));
+	kp_comm(hit, comm);
 	return KP_WORDS_OF(comm)[0] != asked[0] || KP_WORDS_OF(comm)[1] != asked[1];
 }
 
@@ -30,7 +29,7 @@ static __always_inline bool kp_unwanted(const struct kp_hit *hit)
 		return true;
 	if (kp_config.cpu >= 0 && hit->number != kp_config.cpu)
 		return true;
-	return name[0] && kp_other_comm(name);
+	return name[0] && kp_other_comm(hit, name);
 }
 
 /* One hit in so many is recorded, as the agent has it now. */

@@ -32,6 +32,8 @@ struct {
 
 #endif
 
+#include "who.bpf.h"
+
 #define KP_TOLD_AT 32
 #define KP_NEARLY 4096
 
@@ -44,10 +46,9 @@ static __always_inline bool kp_watching(struct kp_hit *hit)
 	if (rows >= until)
 		return false;
 	hit->nearly = until - rows <= KP_NEARLY;
-	hit->id = bpf_get_current_pid_tgid();
+	kp_who(hit);
 	if (hit->id >> 32 == kp_config.agent)
 		return false;
-	hit->number = bpf_get_smp_processor_id();
 	hit->cpu = &kp_all.cpu[hit->number & (KP_CPUS - 1)];
 	/* made once: made again from a number, it would have no bounds that the verifier sees */
 	asm volatile("" : "+r"(hit->cpu));
@@ -57,7 +58,6 @@ static __always_inline bool kp_watching(struct kp_hit *hit)
 
 #define KP_GATE (&kp_all.gate)
 #define kp_current_cgroup bpf_get_current_cgroup_id
-#define kp_current_comm bpf_get_current_comm
 #define kp_sampled_out kp_skipped
 #include "chosen.h"
 
@@ -71,10 +71,7 @@ static __always_inline void *kp_reserve(struct kp_hit *hit, __u64 ts, __u16 row)
 		return NULL;
 	}
 	kp_head(header, hit, ts, row);
-	/* not every kernel pads; two words, where memset() of what follows two halves is four */
-	((__u64 *)header->comm)[0] = 0;
-	((__u64 *)header->comm)[1] = 0;
-	bpf_get_current_comm(header->comm, sizeof(header->comm));
+	kp_comm(hit, header->comm);
 	return header;
 }
 

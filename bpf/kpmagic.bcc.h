@@ -20,6 +20,7 @@
 #define bpf_get_current_uid_gid kp_get_current_uid_gid
 #define bpf_get_current_comm kp_get_current_comm
 #define bpf_get_current_task kp_get_current_task
+#define bpf_get_current_task_btf kp_get_current_task_btf
 #define bpf_get_stack kp_get_stack
 #define bpf_get_current_cgroup_id kp_get_current_cgroup_id
 #define bpf_probe_read_user kp_probe_read_user

@@ -35,6 +35,7 @@ static long (*bpf_probe_read_user_str)(void *dst, __u32 size, const void *src) =
 static long (*bpf_probe_read_kernel_str)(void *dst, __u32 size, const void *src) = (void *)115;
 static void *(*bpf_ringbuf_reserve)(void *ring, __u64 size, __u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
+static void *(*bpf_get_current_task_btf)(void) = (void *)158;
 static __u64 (*bpf_get_attach_cookie)(void *context) = (void *)174;
 
 /* A call that has begun, keyed by thread, place and stack pointer: right under recursion. */

@@ -41,6 +41,8 @@ long kp_read_text(void *to, __u32 size, const void *from);
 long kp_read_user_text(void *to, __u32 size, const void *from);
 long kp_stack(void *regs, void *to, __u32 size, __u64 flags);
 
+#define kp_comm(hit, to) kp_current_comm(to, 16)
+
 #ifdef KP_BODY
 
 #define SEC(name)

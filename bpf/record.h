@@ -72,6 +72,7 @@ struct kp_hit {
 	__u8 injected;	/* the function is to return `value` */
 	__u64 value;
 	__u64 began;	/* a module's handler, kp_time() */
+	const void *task;	/* a BPF program's KP_CURRENT */
 };
 
 /* All of a row's header but comm. */

@@ -46,11 +46,16 @@ static __always_inline bool kp_sampled_out(struct kp_hit *hit)
 	return false;
 }
 
+static __always_inline void kp_comm(const struct kp_hit *hit, char to[16])
+{
+	__builtin_memset(to, 0, 16);
+	bpf_get_current_comm(to, 16);
+}
+
 /* A row's header, the name of the task with it. */
 static __always_inline void kp_named_head(const struct kp_hit *hit, struct kp_header *header,
 					  __u64 ts, __u16 row)
 {
 	kp_head(header, hit, ts, row);
-	__builtin_memset(header->comm, 0, sizeof(header->comm));
-	bpf_get_current_comm(header->comm, sizeof(header->comm));
+	kp_comm(hit, header->comm);
 }

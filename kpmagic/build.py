@@ -26,7 +26,7 @@ from kpmagic.model import Artifact, Plan, Probe, Source
 from kpmagic.whole import write_private
 
 BACKENDS: dict[str, Backend] = {"bpf": Bpf(), "bcc": Bcc()}
-FRAME = ("frame.bpf.h", "chosen.h")  # what is compiled with each handler
+FRAME = ("frame.bpf.h", "who.bpf.h", "chosen.h")  # what is compiled with each handler
 
 _compilers: dict[str, Compiler] = {}
 _lock = threading.Lock()

@@ -150,7 +150,7 @@ def _locals(plan: Plan, handler: Handler) -> Iterator[str]:
         yield "\t__u64 kp_ts = bpf_ktime_get_ns();"
     for name in used:
         if name == "comm":
-            yield "\tchar comm[16] = {};\n\tbpf_get_current_comm(comm, sizeof(comm));"
+            yield "\tchar comm[16] __attribute__((aligned(8)));\n\tkp_comm(kp_hit, comm);"
             continue
         if name == "func" and asks_name(handler):
             yield f"\tKP_LOCAL {declarations[name]};"

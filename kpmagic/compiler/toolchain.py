@@ -53,6 +53,12 @@ FLAGS = (
 # what the headers say is in the name of their folder; when they were written does not matter
 WITHOUT_TIMES = ("-Xclang", "-fno-pch-timestamp")
 ENUM = re.compile(rb"^(enum (?P<name>\w+) \{[^{}]*\});$", re.MULTILINE)
+WHO_RUNS = (
+    re.compile(rb"^struct thread_info \{[^}]*\tu32 cpu;", re.MULTILINE),
+    re.compile(rb"^struct task_struct \{\n\tstruct thread_info thread_info;(\n\t.*)*?"
+               rb"\n\tchar comm\[16\];", re.MULTILINE),
+    re.compile(rb"^\tBPF_FUNC_loop = ", re.MULTILINE),
+)
 MODES = {1: b"QI", 2: b"HI"}  # of gcc and clang, by an enum's size in bytes
 
 
@@ -159,7 +165,8 @@ def _make_headers(work: Path, clang: Clang, types: bytes, directory: Path) -> No
     made = work / directory.name
     made.mkdir(mode=0o700)
     (made / "vmlinux.h").write_bytes(types)
-    (made / "kernel.h").write_text('#include "vmlinux.h"\n#include "kpmagic.bpf.h"\n')
+    current = "#define KP_CURRENT\n" * says_who_runs(types)
+    (made / "kernel.h").write_text(f'{current}#include "vmlinux.h"\n#include "kpmagic.bpf.h"\n')
     # The paths in a precompiled header are those it was made with: make it in its final place.
     try:
         made.rename(directory)
@@ -207,6 +214,15 @@ def with_sizes(dumped: bytes, types: Types) -> bytes:
         return match[0] if mode is None else b"%s __attribute__((mode(%s)));" % (match[1], mode)
 
     return ENUM.sub(sized, dumped)
+
+
+def says_who_runs(types: bytes) -> bool:
+    """Whether a program may read the running task's own struct for what a row's header tells.
+
+    So since 5.17: the CPU is in it, and what lies behind its name is zeros (kernel commits
+    bcf9033e5449 and 06c5088aeed3).
+    """
+    return all(each.search(types) for each in WHO_RUNS)
 
 
 @cache

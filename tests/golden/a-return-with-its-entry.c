@@ -60,8 +60,8 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	KP_LOCAL size_t count;
 	KP_ARGUMENT(count, kp_call->words[0]);
 	__u64 kp_ts = bpf_ktime_get_ns();
-	char comm[16] = {};
-	bpf_get_current_comm(comm, sizeof(comm));
+	char comm[16] __attribute__((aligned(8)));
+	kp_comm(kp_hit, comm);
 	KP_LOCAL ssize_t retval;
 	KP_ARGUMENT(retval, kp_regs->ax);
 	KP_LOCAL __u64 latency = kp_ts - kp_call->ts;

@@ -27,8 +27,8 @@ static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_
 	KP_LOCAL size_t count;
 	KP_ARGUMENT(count, kp_regs->dx);
 	__u64 kp_ts = bpf_ktime_get_ns();
-	char comm[16] = {};
-	bpf_get_current_comm(comm, sizeof(comm));
+	char comm[16] __attribute__((aligned(8)));
+	kp_comm(kp_hit, comm);
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"

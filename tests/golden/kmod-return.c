@@ -165,8 +165,8 @@ struct kp_table kp_table_0 = { .key_size = 24 };
 static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_regs, const struct kp_call *kp_call)
 {
 	__u64 kp_ts = bpf_ktime_get_ns();
-	char comm[16] = {};
-	bpf_get_current_comm(comm, sizeof(comm));
+	char comm[16] __attribute__((aligned(8)));
+	kp_comm(kp_hit, comm);
 	KP_LOCAL __u64 latency = kp_ts - kp_call->ts;
 	if (kp_sampled_out(kp_hit)) return;
 {

@@ -33,8 +33,8 @@ struct kp_table_0_key kp_table_0_keys[2] SEC(".data.keys") = {};
 static __always_inline void kp_body_0(struct kp_hit *kp_hit, struct pt_regs *kp_regs)
 {
 	__u64 kp_ts = bpf_ktime_get_ns();
-	char comm[16] = {};
-	bpf_get_current_comm(comm, sizeof(comm));
+	char comm[16] __attribute__((aligned(8)));
+	kp_comm(kp_hit, comm);
 	if (kp_sampled_out(kp_hit)) return;
 {
 #line 2 "cell"
