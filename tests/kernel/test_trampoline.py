@@ -88,7 +88,7 @@ def test_an_int3_is_one_byte(sandbox: Connection) -> None:
     finally:
         optimise(sandbox, True)
     assert place.mechanism == "int3"
-    assert [(each.before, each.after) for each in place.changes] == [("41", "cc")]
+    assert [each.after for each in place.changes] == ["cc"]
     assert place.detour is None
 
 
@@ -100,7 +100,7 @@ def test_with_a_handler_behind_it_no_jump_replaces_the_int3(sandbox: Connection)
         check(sandbox, place)
     was_before(sandbox, place)
     assert (place.mechanism, run.info["mechanism"]) == ("int3", "int3")
-    assert [(each.before, each.after) for each in place.changes] == [("41", "cc")]
+    assert [each.after for each in place.changes] == ["cc"]
     assert place.detour is None
 
 
