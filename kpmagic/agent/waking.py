@@ -2,7 +2,7 @@
 """The agent of a sandbox before it greets: prepared, perhaps saved and copied, then woken.
 
 All that is the same in every sandbox is done before the line "kpmagic: prepared" on the console;
-there the machine may be saved. The port to the notebook is plugged in after that, in the original
+there the machine may be saved, and if so, has loaded what every run needs. The port to the notebook is plugged in after that, in the original
 as in each copy. Then lines go to and fro, before the first frame of wire.py:
 
     agent "clock"     → notebook: its wall clock in ns; again while the answer took too long
@@ -28,6 +28,7 @@ from kpmagic.agent.refusal import Refused
 PORT = "kpmagic.agent"
 PORTS = "/sys/class/virtio-ports"
 POLL_SECONDS = 0.005
+SAVED = "KPMAGIC_SAVED"  # the machine may be saved: see kpmagic/targets/qemu.py
 
 CLOCK_TRIES = 5
 CLOCK_GOOD_NS = 5_000_000
@@ -41,7 +42,8 @@ def wake() -> Channel:
 
     Raises HangUp, root.Failed.
     """
-    prepare()
+    if os.environ.pop(SAVED, ""):
+        prepare()
     _wait_for_root()
     print(wire.PREPARED, flush=True)
     channel = open_channel(_port())

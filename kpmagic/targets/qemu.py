@@ -64,6 +64,10 @@ LOUD: dict[Accelerator, tuple[str, ...]] = {
 }
 
 
+# What the kernel does not know it hands to /init, and that to the agent, which then loads all that
+# runs need before it says that it is prepared; otherwise it does when it has greeted.
+SAVED = "KPMAGIC_SAVED=1"
+
 # The same firmware as with -kernel, whose image need not be read again
 RESTORED = ("-option-rom", "pvh.bin", "-incoming", "defer")
 
@@ -76,7 +80,7 @@ class Machine:
     """What is booted; ``initrd`` None: what is restored.
 
     ``initrd``, ``port``, ``monitor`` and ``ram`` are file descriptors QEMU inherits, ``memory`` is
-    in bytes.
+    in bytes. ``saved``: the machine may be saved before its agent speaks.
     """
 
     image: Path
@@ -89,6 +93,7 @@ class Machine:
     cpus: int = 2
     accelerator: Accelerator = "tcg"
     exports: Sequence[Export] = field(default=())
+    saved: bool = False
 
 
 def memory_size(text: str) -> int:
@@ -111,7 +116,8 @@ def command(machine: Machine) -> list[str]:
         arguments += RESTORED
     else:
         arguments += ["-kernel", str(machine.image), "-initrd", f"/proc/self/fd/{machine.initrd}"]
-        arguments += ["-append", " ".join((*PARAMETERS, *LOUD[machine.accelerator]))]
+        saved = [SAVED] if machine.saved else []
+        arguments += ["-append", " ".join((*PARAMETERS, *LOUD[machine.accelerator], *saved))]
     arguments += ["-chardev", f"file,id=console,path={_quoted(machine.console)}"]
     arguments += ["-serial", "chardev:console"]
     arguments += ["-chardev", f"socket,id=monitor,fd={machine.monitor}"]

@@ -202,8 +202,9 @@ class Sandbox:
         exported: list[Export],
     ) -> qemu.Machine:  # fmt: skip
         return qemu.Machine(
-            self.kernel.image, *inherited, log, self.memory, self.cpus, accelerator, exported
-        )
+            self.kernel.image, *inherited, log, self.memory, self.cpus, accelerator, exported,
+            self._saved,
+        )  # fmt: skip
 
     def _machine_name(self, files: bytes, accelerator: qemu.Accelerator) -> str:
         """Return the name of the machine as it is saved: with nothing of this notebook in it."""
