@@ -2,8 +2,9 @@
 """The agent of a sandbox before it greets: prepared, perhaps saved and copied, then woken.
 
 All that is the same in every sandbox is done before the line "kpmagic: prepared" on the console;
-there the machine may be saved, and if so, has loaded what every run needs. The port to the notebook is plugged in after that, in the original
-as in each copy. Then lines go to and fro, before the first frame of wire.py:
+there the machine may be saved, and if so, has loaded what every run needs. The port to the notebook
+is plugged in after that, in the original as in each copy. Then lines go to and fro, before the
+first frame of wire.py:
 
     agent "clock"     → notebook: its wall clock in ns; again while the answer took too long
     agent "settings"  → notebook: JSON {"exports": [[kind, tag, path], …], "workdir": path,
