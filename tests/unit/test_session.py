@@ -81,7 +81,7 @@ def test_a_panel_may_look_while_a_cell_adds_a_run() -> None:
         sys.setswitchinterval(1e-6)
         panel.start()
         try:
-            for _ in range(300):
+            for _ in range(5):
                 for run in runs:
                     session.add(run)
                 for run in runs:
