@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..agent import wire
 from ..errors import KpmagicError, TargetError, TargetLost
+from ..targets import console
 from ..targets.base import Channel, Target
 from .command import TICK
 from .incoming import Incoming
@@ -21,7 +22,6 @@ from .refusals import to_error
 
 PATIENCE = 60.0
 HELLO_PATIENCE = 120.0
-EXCERPT_LINES = 12
 BEGINNING = ("start", "insmod", "peer")  # words that begin a run
 
 
@@ -173,11 +173,10 @@ class Exchange:
 
     def lost(self) -> TargetLost:
         """Return the error that says this target is gone, with its kernel's last words."""
-        words = self.target.last_words().strip()
+        excerpt = console.excerpt(self.target.last_words())
         what = f"{self.name} is gone"
         if self.failure:
             what += f": {self.failure}"
-        excerpt = "\n".join(words.splitlines()[:EXCERPT_LINES])
         hint = "run the cell again: the target is started, or connected to, anew"
         return TargetLost(f"{what}\n{excerpt}" if excerpt else what, hint=hint)
 

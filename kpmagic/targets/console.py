@@ -14,12 +14,20 @@ from kpmagic.terminal import without_codes
 KEEP = 10
 TAIL = 256 << 10
 LINES = 80
+EXCERPT = 14
 
 # what the kernel prints first when it dies: lib/bug.c, arch/x86/kernel/traps.c, kernel/watchdog.c
 BEGINS = re.compile(
     r"BUG: |Oops: |kernel BUG at |Kernel panic|general protection fault|double fault:"
     r"|watchdog: |int3: |invalid opcode:|stack segment:|divide error:"
 )
+
+# of an oops what names no place: registers, page tables, bytes, modules, hardware, guessed frames
+_MUTE = re.compile(
+    r"^(?:\[[^\]]*\]\s*)*(?:[RE][A-Z0-9]{2}:|EFLAGS:|[C-GS]S:|[CD]R\d:|PKRU:|PGD |Code:|ORIG_RAX:"
+    r"|Hardware name:|Modules linked in:|Tainted:|#PF: error_code|Call Trace:|</?\w+>$|\? )"
+)
+_PLACE = re.compile(r"^(?:\[[^\]]*\]\s*)*RIP: 0010:")
 
 
 def new(release: str) -> Path:
@@ -58,3 +66,10 @@ def last_words(log: str) -> str:
         if BEGINS.search(line):
             return "\n".join(lines[number : number + LINES])
     return ""
+
+
+def excerpt(words: str) -> str:
+    """Return what tells a reader why and where: the complaint, the processor, the calls."""
+    lines = words.strip().splitlines()
+    told = [line for line in lines if _PLACE.match(line) or not _MUTE.match(line)]
+    return "\n".join(told[:EXCERPT])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pytest
@@ -13,6 +14,7 @@ from kpmagic.cell.syntax import parse_probe
 from kpmagic.errors import BuildError, CellError
 from kpmagic.model import Module, Options
 from kpmagic.modules import oops
+from kpmagic.targets import console
 
 SLOTS = 4
 
@@ -130,3 +132,43 @@ def test_a_second_stack_is_not_the_first_ones_end() -> None:
 def test_no_last_words_are_no_frames() -> None:
     assert oops.frames("") == []
     assert oops.why("all is well") == ""
+
+
+def test_of_an_oops_a_reader_sees_why_and_where() -> None:
+    words = OOPS.replace(
+        "[   15.648558] RIP",
+        """\
+[   15.646931] #PF: supervisor write access in kernel mode
+[   15.647002] #PF: error_code(0x0002) - not-present page
+[   15.647034] PGD 1fe63067 P4D 1fe63067 PUD 1fe64067 PMD 0
+[   15.647274] Oops: Oops: 0002 [#1] PREEMPT SMP NOPTI
+[   15.648025] CPU: 0 UID: 0 PID: 115 Comm: bash Tainted: G           OE      6.12.1 #1
+[   15.648424] Hardware name: QEMU Standard PC (Q35 + ICH9, 2009)
+[   15.648558] RIP""",
+    ).replace(
+        "[   15.659690] Call",
+        """\
+[   15.649169] Code: 0f 1f 44 00 00
+[   15.649477] RSP: 0018:ffffc9000008bdf8 EFLAGS: 00000046
+[   15.650169] RAX: ffff88801fb94200 RBX: ffff88801e436040 RCX: 0000000000000000
+[   15.651169] R10: 0000000000000000 R11: 0000000000000000 R12: 0000000000000000
+[   15.652169] FS:  0000000000000000(0000) GS:ffff88801fa00000(0000) knlGS:0000000000000000
+[   15.653169] CS:  0010 DS: 0000 ES: 0000 CR0: 0000000080050033
+[   15.654169] CR2: 0000000000000008 CR3: 000000001e0a2000 CR4: 0000000000750ef0
+[   15.659690] Call""",
+    )
+    lines = console.excerpt(words).splitlines()
+    told = [re.sub(r"^(?:\[[^\]]*\]\s*)*", "", line) for line in lines]
+    assert told == [
+        "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+        "#PF: supervisor write access in kernel mode",
+        "Oops: Oops: 0002 [#1] PREEMPT SMP NOPTI",
+        "CPU: 0 UID: 0 PID: 115 Comm: bash Tainted: G           OE      6.12.1 #1",
+        "RIP: 0010:handler_pre+0x25/0x35 [bad]",
+        "kprobe_ftrace_handler+0x108/0x1b0",
+        "kernel_clone+0x5/0x430",
+        "RIP: 0010:handler_pre+0x25/0x35 [bad]",
+    ]
+    assert console.excerpt("ssh: connect to host h: No route\nmore") == (
+        "ssh: connect to host h: No route\nmore"
+    )
