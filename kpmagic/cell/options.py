@@ -17,6 +17,7 @@ LONGEST = 1 << 62  # ns, 146 years: the kernel's clocks are counted in 63 bits
 SMALLEST_SHARE, LARGEST_SHARE = 1e-5, 100.0
 SMALLEST_CHANCE = 1e-9  # bpf/inject.kmod.h draws numbers of 32 bits
 COMM_LENGTH = 15  # linux/sched.h: TASK_COMM_LEN is 16 with the NUL
+PID_MAX_LIMIT = 4 << 20  # linux/threads.h, on 64 bits
 
 
 def duration(value: object) -> int:
@@ -92,6 +93,14 @@ def positive(value: object) -> int:
     number = natural(value)
     if number < 1:
         raise ValueError("a whole number of at least 1 is needed")
+    return number
+
+
+def pid(value: object) -> int:
+    """Return a process's number: 1 to 4194304. Raises ValueError."""
+    number = positive(value)
+    if number > PID_MAX_LIMIT:
+        raise ValueError(f"the kernel numbers processes up to {PID_MAX_LIMIT}")
     return number
 
 
@@ -229,7 +238,7 @@ OPTIONS: tuple[Option, ...] = (
            "DURATION", duration, keyword="max_time"),
     Option("--where", "where", "a C expression, evaluated in the kernel; false: not recorded",
            "EXPR", one_line, keyword="where"),
-    Option("--pid", "pid", "only this process", "N", positive, keyword="pid"),
+    Option("--pid", "pid", "only this process", "N", pid, keyword="pid"),
     Option("--comm", "comm", "only processes of this name", "NAME", comm, keyword="comm"),
     Option("--cpu", "cpu", "only this processor", "N", natural, keyword="cpu"),
     Option("--sample", "sample", "record one in N; the rest is counted",

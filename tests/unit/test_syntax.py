@@ -131,6 +131,7 @@ def test_follow_needs_while() -> None:
         ("vfs_read --cpu -1", "-1", "whole number"),
         ("vfs_read --sample 1/0", "1/0", "1/N"),
         ("vfs_read --sample 2/3", "2/3", "1/N"),
+        ("vfs_read --pid 4294967296", "4294967296", "up to 4194304"),
         ("vfs_read --max-events 0", "0", "at least 1"),
         ("vfs_read --comm sixteen-letters-", "sixteen-letters-", "1 to 15 bytes"),
         ("vfs_read --buffer 2G", "2G", "4K to 1G"),
