@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # make setup    everything kpmagic needs: distribution packages (with sudo when not root) and .venv
 # make demo     run the first lesson in the sandbox and print what it shows
-# make test     all tests; test-unit: those without a kernel; test-kernel: those in the sandbox
+# make test     all tests, AT_ONCE (2) at a time; test-unit: those without a kernel; test-kernel:
+#               those in the sandbox
 # make test-kernels  all kernel tests on all kernels, AT_ONCE (2) at a time; kernels-table then
 #               makes docs/kernels.md of what came of them
 # make test-browser  JupyterLab and Notebook 7 in a headless Chromium, which it installs
@@ -49,10 +50,10 @@ demo: setup
 
 test: setup
 	@.ci/ipykernel6
-	$(PYTEST) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
-	$(PYTEST) tests/kernel/test_cases.py --kernel 6.12 -k as-function
-	$(PYTEST) tests/notebooks/test_lessons.py --kernel 6.12 -k live
-	$(PYTEST) tests --ignore=tests/browser
+	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
+	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 6.12 -k as-function
+	$(PYTEST) -n $(AT_ONCE) tests/notebooks/test_lessons.py --kernel 6.12 -k live
+	$(PYTEST) -n $(AT_ONCE) --dist loadfile tests --ignore=tests/browser
 
 test-unit: setup
 	$(PYTEST) tests/unit

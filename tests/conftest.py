@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The sandbox that tests share: one guest for a kernel version, booted anew when it has died."""
+"""The sandbox that tests share, booted anew when it has died, and what tests have measured."""
 
 from __future__ import annotations
 
 import os
 import signal
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "kernel_version" in getattr(item, "fixturenames", ()):
             item.add_marker("kernel")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured: a line for each fault, how soon it was told."""
+    measured: dict[tuple[str, str], list[float]] = {}
+    for report in terminalreporter.stats.get("passed", ()):
+        name = report.nodeid.rpartition("::")[2].partition("[")
+        fault = "-".join(part for part in name[2].rstrip("]").split("-") if "_" in part)
+        for what, value in report.user_properties:
+            measured.setdefault((f"{name[0]} {fault}".strip(), what), []).append(value)
+    for (fault, what), values in sorted(measured.items()):
+        middle, most = statistics.median(values), max(values)
+        terminalreporter.write_line(
+            f"{fault}: {what}: {middle:.2f}, at most {most:.2f} ({len(values)} rounds)"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Random moments, and at the end a line for each fault: how often, and how soon it was told."""
+"""Random moments, and limits that a crowded machine is given more of."""
 
 from __future__ import annotations
 
 import os
 import random
-import statistics
 from collections.abc import Callable
 
 import pytest
@@ -19,21 +18,6 @@ def choice(request: pytest.FixtureRequest) -> random.Random:
     """Random moments; the seed is in the name of a test that fails."""
     print(f"KPMAGIC_SEED={SEED}")
     return random.Random(f"{SEED} {request.node.name}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the tests have measured, by fault."""
-    measured: dict[tuple[str, str], list[float]] = {}
-    for report in terminalreporter.stats.get("passed", ()):
-        name = report.nodeid.rpartition("::")[2].partition("[")
-        fault = "-".join(part for part in name[2].rstrip("]").split("-") if "_" in part)
-        for what, value in report.user_properties:
-            measured.setdefault((f"{name[0]} {fault}".strip(), what), []).append(value)
-    for (fault, what), values in sorted(measured.items()):
-        middle, most = statistics.median(values), max(values)
-        terminalreporter.write_line(
-            f"{fault}: {what}: {middle:.2f}, at most {most:.2f} ({len(values)} rounds)"
-        )
 
 
 @pytest.fixture
