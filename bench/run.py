@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""``python bench/run.py [--quick]``: all of it in one run, A B A B, onto one page in build/bench.
+"""``python bench/run.py [--quick] [--only WORD]``: all in one run, A B A B, a page in build/bench.
 
 ``--quick`` measures what decides most with fewer turns. Exit code 1 when a ratio falls short.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -85,13 +86,18 @@ def take(figures: Figures, steps: Iterator[Step], again: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Measure, print and write down."""
+    parser = argparse.ArgumentParser(description="kpmagic beside bpftrace, BCC and libbpf C")
+    parser.add_argument("--quick", action="store_true", help="what decides most, in five minutes")
+    parser.add_argument("--only", metavar="WORD", default="", help="only steps of this name")
+    given = parser.parse_args(arguments)
     figures = Figures()
     machine = Machine()
     try:
-        if "--quick" in arguments:
-            take(figures, quick(figures, machine), 2)
+        if given.quick:
+            steps, again = quick(figures, machine), 2
         else:
-            take(figures, whole(figures, machine), 0)
+            steps, again = whole(figures, machine), 0
+        take(figures, (step for step in steps if given.only in step[0]), again)
     finally:
         machine.close()
         print(figures.table())
