@@ -32,6 +32,8 @@ ALL_KERNELS ?= 5.10 6.1 6.12 7.2
 AT_ONCE ?= 2
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
+# the rest weigh memory and open files of their own process: alone, and nothing else in it
+IN_SANDBOXES := tests/kernel tests/notebooks tests/faults tests/runners tests/binder
 
 .PHONY: help setup test-runners lab lab-extension docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak crash check lock bench bench-quick \
   bench-classroom binder clean record-lessons
@@ -53,7 +55,8 @@ test: setup
 	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
 	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 6.12 -k as-function
 	$(PYTEST) -n $(AT_ONCE) tests/notebooks/test_lessons.py --kernel 6.12 -k live
-	$(PYTEST) -n $(AT_ONCE) --dist loadfile tests --ignore=tests/browser
+	$(PYTEST) -n $(AT_ONCE) --dist loadfile $(IN_SANDBOXES)
+	$(PYTEST) tests --ignore=tests/browser $(IN_SANDBOXES:%=--ignore=%)
 
 test-unit: setup
 	$(PYTEST) tests/unit
