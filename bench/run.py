@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def quick(figures: Figures, machine: Machine) -> Iterator[Step]:
     )
 
 
-def take(figures: Figures, steps: Iterator[Step], again: int) -> None:
+def take(figures: Figures, steps: Iterable[Step], again: int) -> None:
     """Take the steps; one that has made a ratio fall short up to so often again.
 
     Its figures are added to those that are there: the more there are, the less one moves them.
@@ -97,7 +97,10 @@ def main(arguments: list[str]) -> int:
             steps, again = quick(figures, machine), 2
         else:
             steps, again = whole(figures, machine), 0
-        take(figures, (step for step in steps if given.only in step[0]), again)
+        chosen = [step for step in steps if given.only in step[0]]
+        if not chosen:
+            parser.error(f"no step has {given.only!r} in its name")
+        take(figures, chosen, again)
     finally:
         machine.close()
         print(figures.table())

@@ -24,10 +24,10 @@ BEGINS = re.compile(
 
 # of an oops what names no place: registers, page tables, bytes, modules, hardware, guessed frames
 _MUTE = re.compile(
-    r"^(?:\[[^\]]*\]\s*)*(?:[RE][A-Z0-9]{2}:|EFLAGS:|[C-GS]S:|[CD]R\d:|PKRU:|PGD |Code:|ORIG_RAX:"
+    r"^(?:\[[^\]]*\]\s*)*(?!RIP: 0010:)"
+    r"(?:[RE][A-Z0-9]{2}:|EFLAGS:|[C-GS]S:|[CD]R\d:|PKRU:|PGD |Code:|ORIG_RAX:"
     r"|Hardware name:|Modules linked in:|Tainted:|#PF: error_code|Call Trace:|</?\w+>$|\? )"
 )
-_PLACE = re.compile(r"^(?:\[[^\]]*\]\s*)*RIP: 0010:")
 
 
 def new(release: str) -> Path:
@@ -71,5 +71,5 @@ def last_words(log: str) -> str:
 def excerpt(words: str) -> str:
     """Return what tells a reader why and where: the complaint, the processor, the calls."""
     lines = words.strip().splitlines()
-    told = [line for line in lines if _PLACE.match(line) or not _MUTE.match(line)]
+    told = [line for line in lines if not _MUTE.match(line)]
     return "\n".join(told[:EXCERPT])
