@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import time
+import weakref
 from pathlib import Path
 
 from kpmagic import cache
@@ -30,16 +33,38 @@ _MUTE = re.compile(
 )
 
 
-def new(release: str) -> Path:
-    """Return the path of a new, empty log, readable by its owner only; drop the oldest."""
-    directory = cache.directory("console")
+class Log:
+    """The console's log of one sandbox: a new, empty file ``path``, readable by its owner only.
+
+    The oldest go, but none that a sandbox or its last words still need.
+    """
+
+    def __init__(self, release: str) -> None:
+        directory = cache.directory("console")
+        _drop_oldest(directory)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        name = f"{stamp}-{release}-{os.getpid()}-{time.monotonic_ns() % 10**6}.log"
+        self.path = directory / name
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        weakref.finalize(self, os.close, self._file)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def text(self) -> str:
+        """Return its end without terminal codes, even when somebody has removed the file."""
+        size = os.fstat(self._file).st_size
+        return without_codes(
+            os.pread(self._file, TAIL, max(0, size - TAIL)).decode(errors="replace")
+        )
+
+
+def _drop_oldest(directory: Path) -> None:
     logs = sorted(directory.glob("*.log"), key=_written)
     for old in logs[: max(0, len(logs) - KEEP + 1)]:
-        old.unlink(missing_ok=True)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = directory / f"{stamp}-{release}-{os.getpid()}-{time.monotonic_ns() % 10**6}.log"
-    path.touch(mode=0o600)
-    return path
+        # BlockingIOError: one that has been silent for long may be of a machine that runs
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), old.open("rb+") as log:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            old.unlink(missing_ok=True)
 
 
 def _written(path: Path) -> float:
@@ -47,16 +72,6 @@ def _written(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:  # another notebook has dropped it
         return 0.0
-
-
-def text(path: Path) -> str:
-    """Return the end of a log without terminal codes; ``""`` when there is none."""
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - TAIL))
-            return without_codes(log.read().decode(errors="replace"))
-    except OSError:
-        return ""
 
 
 def last_words(log: str) -> str:

@@ -64,7 +64,7 @@ class Sandbox:
         self.cpus = cpus
         self.restored = False
         self.start_note = ""
-        self.console: Path | None = None
+        self.console: console.Log | None = None
         self.accelerator: qemu.Accelerator = "tcg"
         self._progress = progress
         self._saved = saved
@@ -110,7 +110,7 @@ class Sandbox:
 
     def last_words(self) -> str:
         """Return what the kernel's console said when it died, or ``""``."""
-        return "" if self.console is None else console.last_words(console.text(self.console))
+        return "" if self.console is None else console.last_words(self.console.text())
 
     def processes(self) -> list[int]:
         """Return the ids of this process, the warden and QEMU, as far as they run."""
@@ -183,7 +183,8 @@ class Sandbox:
     def _new_guest(
         self, accelerator: qemu.Accelerator, files: bytes | None = None, ram: int | None = None
     ) -> Guest:
-        log = self.console = console.new(self.kernel.release)
+        self.console = console.Log(self.kernel.release)
+        log = self.console.path
 
         def arguments(inherited: Descriptors) -> list[str]:
             return qemu.command(self._machine(accelerator, inherited, log, self._exports))
@@ -213,12 +214,13 @@ class Sandbox:
         return fingerprint.machine(files, machine)
 
     def _no_boot(self) -> TargetError:
-        log = "" if self.console is None else console.text(self.console)
+        log = "" if self.console is None else self.console.text()
+        where = "" if self.console is None else self.console.path
         said = [line for line in (*self._said.splitlines(), *log.splitlines()) if line.strip()]
         tail = "\n".join(said[-6:]) or "the console stayed silent"
         return TargetError(
             f"Linux {self.kernel.release} does not boot in the sandbox; its last lines:\n{tail}",
-            hint=f"the whole console: {self.console}\n"
+            hint=f"the whole console: {where}\n"
             "another kernel: %kp target sandbox --kernel 6.1; more memory: --memory 1G",
         )
 

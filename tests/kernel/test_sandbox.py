@@ -162,7 +162,7 @@ def test_an_oops_ends_it_with_its_last_words(fetched_kernel: str, way: str) -> N
     assert "sysrq" in sandbox.last_words()
     assert "Kernel panic" in sandbox.last_words()
     assert sandbox.console is not None
-    assert sandbox.console.stat().st_mode & 0o077 == 0
+    assert sandbox.console.path.stat().st_mode & 0o077 == 0
     with pytest.raises(TargetLost):
         port.send(b"x")
     connection.close()
@@ -176,7 +176,8 @@ def test_a_kernel_without_its_modules_says_so(fetched_kernel: str, tmp_path: Pat
     with pytest.raises(TargetError, match=missing) as caught:
         sandbox.boot()
     assert not sandbox.alive
-    assert str(sandbox.console) in caught.value.hint
+    assert sandbox.console is not None
+    assert str(sandbox.console.path) in caught.value.hint
 
 
 def exists(pid: int) -> bool:

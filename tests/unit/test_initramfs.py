@@ -82,19 +82,41 @@ OOPS = """\
 """
 
 
-def test_last_words_begin_with_the_first_complaint(tmp_path: Path) -> None:
-    log = tmp_path / "console.log"
-    log.write_bytes(OOPS.encode())
-    said = console.last_words(console.text(log)).splitlines()
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory in which logs are."""
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    return tmp_path / "console"
+
+
+def test_last_words_begin_with_the_first_complaint(logs: Path) -> None:
+    log = console.Log("6.1.0-test")
+    assert console.last_words(log.text()) == ""
+    log.path.write_bytes(OOPS.encode())
+    said = console.last_words(log.text()).splitlines()
     assert said[0].endswith("address: 0000000000000008")
     assert said[1].endswith("RIP: 0010:handler+0x9")
     assert len(said) == 3
     assert console.last_words("all is well\n") == ""
-    assert console.text(tmp_path / "none") == ""
 
 
-def test_the_newest_logs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
-    made = [console.new("6.1.0-test") for _ in range(console.KEEP + 3)]
-    assert sorted((tmp_path / "console").iterdir()) == sorted(made[-console.KEEP :])
+def test_the_newest_logs_are_kept(logs: Path) -> None:
+    made = [console.Log("6.1.0-test").path for _ in range(console.KEEP + 3)]
+    assert sorted(logs.iterdir()) == sorted(made[-console.KEEP :])
     assert made[-1].stat().st_mode & 0o077 == 0
+
+
+def test_what_a_silent_machine_will_say_is_kept(logs: Path) -> None:
+    silent = console.Log("6.1.0-test")
+    for _ in range(2 * console.KEEP):
+        console.Log("6.1.0-test")
+    assert len(list(logs.iterdir())) == console.KEEP + 1
+    silent.path.write_bytes(OOPS.encode())
+    assert "NULL pointer" in silent.text()
+
+
+def test_a_cache_that_is_emptied_keeps_no_machine_from_its_last_words(logs: Path) -> None:
+    log = console.Log("6.1.0-test")
+    log.path.write_bytes(OOPS.encode())
+    log.path.unlink()
+    assert "NULL pointer" in log.text()

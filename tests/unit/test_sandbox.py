@@ -31,16 +31,16 @@ def test_two_notebooks_may_drop_the_oldest_log_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
-    logs = [console.new("6.1") for _ in range(console.KEEP)]
+    paths = [console.Log("6.1").path for _ in range(console.KEEP)]
     glob = Path.glob
 
     def dropped_meanwhile(folder: Path, pattern: str) -> list[Path]:
         found = list(glob(folder, pattern))
-        logs[0].unlink()
+        paths[0].unlink()
         return found
 
     monkeypatch.setattr(Path, "glob", dropped_meanwhile)
-    assert console.new("6.1").exists()
+    assert console.Log("6.1").path.exists()
 
 
 def test_two_threads_that_end_it_close_it_once() -> None:
