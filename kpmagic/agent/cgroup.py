@@ -57,6 +57,20 @@ class Group:
                     continue
             time.sleep(0.002)
 
+    def freeze(self, on: bool) -> None:
+        """Have every process in it stand still soon, or go on. One that is gone needs neither."""
+        with contextlib.suppress(OSError):
+            self._write("cgroup.freeze", int(on))  # since Linux 5.2, 76f969e8948d
+
+    @property
+    def frozen(self) -> bool:
+        """Whether all in it stand still, or it is gone."""
+        try:
+            with open(f"{self.path}/cgroup.events", encoding="ascii") as file:
+                return "frozen 1" in file.read()
+        except OSError:
+            return True
+
     def pids(self) -> list[int]:
         """Return the processes in it."""
         try:
@@ -92,14 +106,13 @@ class Cgroup(Group):
 
     def __init__(self, name: str) -> None:
         """Make it. Raises Refused."""
-        prefix = f"{mount()}/{PREFIX}.{identity()}"
-        super().__init__(f"{prefix}.{name}")
+        super().__init__(f"{prefix()}.{name}")
         try:
             os.mkdir(self.path)
         except OSError as error:
             raise refused_os(error) from None
         self.id = os.stat(self.path).st_ino
-        _start_warden(prefix)
+        _start_warden(prefix())
 
     def end(self) -> None:
         """Kill what is in it and remove it; while something in it does not die, the warden has it.
@@ -114,6 +127,11 @@ class Cgroup(Group):
         self._write("cgroup.procs", pid)
 
 
+def prefix() -> str:
+    """Return how the paths of this agent's cgroups begin. Raises Refused."""
+    return f"{mount()}/{PREFIX}.{identity()}"
+
+
 def mount() -> str:
     """Return where the cgroup v2 tree is mounted. Raises Refused."""
     with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
@@ -124,14 +142,14 @@ def mount() -> str:
     raise Refused("os", "cgroup v2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup")
 
 
-def _start_warden(prefix: str) -> None:
+def _start_warden(beginning: str) -> None:
     if _warden:
         return
     source, sink = os.pipe()
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     places = [(os.POSIX_SPAWN_DUP2, source, 0)]
     places += [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (1, 2)]
-    arguments = ["/bin/sh", "-c", WARDEN, prefix]
+    arguments = ["/bin/sh", "-c", WARDEN, beginning]
     os.posix_spawn("/bin/sh", arguments, os.environ, file_actions=places, setsid=True)
     os.close(source)
     os.close(null)

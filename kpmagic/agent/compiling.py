@@ -12,6 +12,7 @@ from kpmagic.agent.bccprobes import BccProbes
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.session import Planted, Session
+from kpmagic.agent.stillness import Change
 from kpmagic.agent.workload import Workload
 
 PATIENCE_MS = 50
@@ -40,9 +41,11 @@ class Compiling:
         if asked.command is not None:
             self._workload = Workload(number, asked.command, asked.cwd)
         cgroup = self._workload.cgroup.id if self._workload and asked.follow else 0
+        self._change = Change(None if self._workload is None else self._workload.cgroup)
         try:
             self._probes = BccProbes(asked, cgroup, number)
         except BaseException:
+            self._change.over()
             if self._workload is not None:
                 self._workload.close()
             raise
@@ -66,6 +69,7 @@ class Compiling:
 
     def _planted(self) -> None:
         took = time.monotonic_ns() - self._began
+        self._change.over()
         planted = Planted(self._probes, self._workload, took)
         try:
             session = Session(self._channel, self.number, self._asked, planted)
@@ -110,3 +114,4 @@ class Compiling:
         if self._workload is not None:
             self._workload.close()
         self._probes.close()
+        self._change.over()

@@ -14,6 +14,7 @@ from kpmagic.agent.kmsg import Kmsg
 from kpmagic.agent.limits import Ends, Limits
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.slept import Slept
+from kpmagic.agent.stillness import Change
 from kpmagic.agent.workload import Workload
 
 PATIENCE_MS = 50
@@ -81,7 +82,8 @@ class ModuleSession:
         began = time.monotonic_ns()
         sweep.note_module(self._asked.name)
         try:
-            kmod.insert(self._asked.image, self._asked.parameters)
+            with Change(None if self._workload is None else self._workload.cgroup):
+                kmod.insert(self._asked.image, self._asked.parameters)
         except OSError as error:
             sweep.forget_module(self._asked.name)
             log = self._kmsg.read()
@@ -138,7 +140,8 @@ class ModuleSession:
         """Take the module out; one in use is given a moment."""
         self.patience_ms = PATIENCE_MS
         try:
-            kmod.remove(self._asked.name)
+            with Change():
+                kmod.remove(self._asked.name)
         except OSError as error:
             waited = time.monotonic() - self._stopping
             if error.errno in BUSY and waited < REMOVE_SECONDS:

@@ -19,6 +19,7 @@ from kpmagic.agent.channel import Channel
 from kpmagic.agent.command import send_end, send_output
 from kpmagic.agent.limits import Ends, Limits
 from kpmagic.agent.refusal import Refused
+from kpmagic.agent.stillness import Change
 from kpmagic.agent.tool import FIRST_FILE, Tool, find
 from kpmagic.agent.workload import Workload
 
@@ -120,12 +121,18 @@ class PeerSession:
         self._workload: Workload | None = None
         if wanted.command is not None:
             self._workload = Workload(number, wanted.command, wanted.cwd)
+        self._change = self._begin_change()
         try:
             self._tool = TOOLS[wanted.tool](f"{number}.{wanted.tool}", wanted)
         except BaseException:
+            self._change.over()
             if self._workload is not None:
                 self._workload.close()
             raise
+
+    def _begin_change(self) -> Change:
+        """It does not tell when it plants: from its start until it is ready, or all the end."""
+        return Change(None if self._workload is None else self._workload.cgroup)
 
     def waits_for(self, room: bool) -> list[int]:
         """Return the descriptors to poll for reading."""
@@ -161,6 +168,7 @@ class PeerSession:
             self._give_up()
         elif code == 0 or self._tool.heard():  # a script may end in its very first probe
             self._state = self._running
+            self._change.over()
             self._started({"start_ns": time.monotonic_ns() - self._began})
             self._go()
 
@@ -200,6 +208,7 @@ class PeerSession:
             self._tool.kill()
             return
         self._deadline = time.monotonic() + END_SECONDS
+        self._change = self._begin_change()
         self._tool.finish()
         self._state = self._ending
         self.kill()
@@ -252,6 +261,7 @@ class PeerSession:
         if self._workload is not None:
             self._workload.close()
         self._tool.close()
+        self._change.over()
 
     def counters(self) -> dict[str, int]:
         """Another tracer has none of the wire's COUNTERS. Raises Refused."""

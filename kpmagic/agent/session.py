@@ -31,6 +31,7 @@ from kpmagic.agent.probes import Probes
 from kpmagic.agent.pump import Pump
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import RingError
+from kpmagic.agent.stillness import Change
 from kpmagic.agent.workload import Workload
 
 MS = 1_000_000
@@ -72,6 +73,7 @@ class Session:
         self._last_counters: tuple[int, dict[str, int]] = (0, {})
         self._workload = None if planted is None else planted.workload
         self._already = planted
+        self._leaving: Change | None = None
         self._mappings = Mappings(channel, number)
         if asked.command is not None and planted is None:
             self._workload = Workload(number, asked.command, asked.cwd)
@@ -90,7 +92,8 @@ class Session:
         try:
             position = optimiser.position(self._asked.mechanism, bool(self._asked.module))
             if position is not None:
-                optimiser.held.hold(self.number, position)
+                with self._change():
+                    optimiser.held.hold(self.number, position)
             self._plant_probes(cgroup)
         except BaseException:
             optimiser.held.release(self.number)
@@ -102,11 +105,12 @@ class Session:
         self._probes = self._load(cgroup)
         loaded = time.monotonic_ns()
         try:
-            planted = self._probes.attach()
-            self._watch = Watch(self._asked.programs)
-            if self._asked.mechanism:
-                require(self._watch, self._asked.mechanism, self._still_here)
-            self._cost = Cost(self._probes, self._asked.max_ppm / 1e6)
+            with self._change():
+                planted = self._probes.attach()
+                self._watch = Watch(self._asked.programs)
+                if self._asked.mechanism:
+                    require(self._watch, self._asked.mechanism, self._still_here)
+                self._cost = Cost(self._probes, self._asked.max_ppm / 1e6)
             if self._asked.mappings:  # last: nothing is refused any more
                 self._mappings.watch()
         except BaseException:
@@ -138,8 +142,12 @@ class Session:
         if self._already is not None:
             return self._already.probes
         if self._asked.module:
-            return ModuleProbes(self._asked, cgroup, self.number)
+            with self._change():
+                return ModuleProbes(self._asked, cgroup, self.number)
         return Probes(self._asked, cgroup, self._still_here)
+
+    def _change(self) -> Change:
+        return Change(None if self._workload is None else self._workload.cgroup)
 
     def go(self) -> None:
         """Open the gate and let the command go."""
@@ -179,6 +187,7 @@ class Session:
         self._missed = self._probes.missed()
         self._watch.look()
         self.kill()
+        self._leaving = self._change()
         self._patient_until = time.monotonic() + DETACH_SECONDS
         self._state = self._detaching
 
@@ -230,7 +239,12 @@ class Session:
         self.patience_ms = min(DETACH_MS, self.patience_ms)
         out = self._probes.detach() & self._alarm.leave().over  # both begin
         if out or time.monotonic() >= self._patient_until:
+            self._gone()
             self._state = self._draining
+
+    def _gone(self) -> None:
+        if self._leaving is not None:
+            self._leaving.over()
 
     def _draining(self) -> None:
         self._send_rows()
@@ -296,6 +310,7 @@ class Session:
         self._channel.send(wire.END, self.number, wire.pack(end, blob))
         self._alarm.leave()
         self._probes.release()
+        self._gone()
         self._mappings.close()
         optimiser.held.release(self.number)
         self.ended = True
@@ -319,6 +334,8 @@ class Session:
             self._workload.close()
         self._channel.drop()
         self._alarm.leave().wait()
-        self._probes.close()
+        with self._change():
+            self._probes.close()
+        self._gone()
         self._mappings.close()
         optimiser.held.release(self.number)
