@@ -33,6 +33,7 @@ AT_ONCE ?= 2
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 # the rest weigh memory and open files of their own process: alone, and nothing else in it
+TIMED := tests/notebooks/test_flood.py
 IN_SANDBOXES := tests/kernel tests/notebooks tests/faults tests/runners tests/binder
 
 .PHONY: help setup test-runners lab lab-extension docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak crash check lock bench bench-quick \
@@ -55,7 +56,8 @@ test: setup
 	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
 	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 6.12 -k as-function
 	$(PYTEST) -n $(AT_ONCE) tests/notebooks/test_lessons.py --kernel 6.12 -k live
-	$(PYTEST) -n $(AT_ONCE) --dist loadfile $(IN_SANDBOXES)
+	$(PYTEST) -n $(AT_ONCE) --dist loadfile $(IN_SANDBOXES) --ignore=$(TIMED)
+	$(PYTEST) $(TIMED)
 	$(PYTEST) tests --ignore=tests/browser $(IN_SANDBOXES:%=--ignore=%)
 
 test-unit: setup

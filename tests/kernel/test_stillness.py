@@ -80,4 +80,4 @@ def test_other_tracers(flooded: Connection) -> None:
     for _ in range(TIMES // 2):
         with kpmagic.bpftrace("kprobe:vfs_read { @ = count(); }", target=flooded) as run:
             time.sleep(0.05)
-        assert run.stopped_by == "user", run.last_words
+        assert run.stopped_by == "user", str(run)
