@@ -132,6 +132,9 @@ class BccProbes:
         """Return None: the programs are not the agent's, and what they cost it is not told."""
         return None
 
+    def measure(self, on: bool) -> None:
+        """Nothing of it is measured."""
+
     def leftovers(self) -> tuple[int, int]:
         """Return (calls in flight, returns missed) of what has begun. While attached."""
         if not self._asked.entries:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from kpmagic.agent.gate import Gate
 from kpmagic.agent.libbpf import enable_statistics, object_info
 from kpmagic.agent.refusal import Refused
+from kpmagic.agent.stillness import alone
 
 RUN_TIME, RUN_COUNT, PROGRAM_END = 192, 200, 208
 SWITCH = "/proc/sys/kernel/bpf_stats_enabled"
@@ -43,13 +44,14 @@ class Statistics:
 
     def __init__(self, programs: Iterable[int]) -> None:
         self._programs = list(programs)
-        self._fd = enable_statistics()
+        self._fd: int | None = None
+        self.go_on()
         self._known = self._fd is not None or _switched_on()
 
     def go_on(self) -> None:
-        """Have the kernel count again after `close`."""
+        """Have the kernel count, again after `close`."""
         if self._fd is None:
-            self._fd = enable_statistics()
+            alone(self._enable)
 
     def spent(self) -> tuple[int, int] | None:
         """Return runs and ns of the programs since they were loaded; None: not told."""
@@ -63,8 +65,15 @@ class Statistics:
     def close(self) -> None:
         """Let the kernel stop counting."""
         if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+            alone(self._disable)
+
+    def _enable(self) -> None:
+        self._fd = enable_statistics()
+
+    def _disable(self) -> None:
+        assert self._fd is not None
+        os.close(self._fd)
+        self._fd = None
 
 
 def _switched_on() -> bool:

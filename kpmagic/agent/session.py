@@ -188,6 +188,7 @@ class Session:
         self._watch.look()
         self.kill()
         self._leaving = self._change()
+        self._probes.measure(False)  # now, as nobody runs
         self._patient_until = time.monotonic() + DETACH_SECONDS
         self._state = self._detaching
 

@@ -10,9 +10,14 @@ that left it did that. CPUs on which nothing runs do not come by; the agent's ow
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
+import os
+import threading
 import time
+import zlib
+from collections.abc import Callable
 from typing import Self
 
 from kpmagic.agent.cgroup import Group, prefix
@@ -20,6 +25,8 @@ from kpmagic.agent.cgroup import Group, prefix
 CPUINFO = "/proc/cpuinfo"
 PATIENCE_SECONDS = 0.1  # for one that waits for a disk, and so does not come by either
 TICK_SECONDS = 0.0005
+HOLD_SECONDS = 0.05  # at most, of a change that takes 1 ms
+WORK = bytes(1 << 14)
 
 
 class Change:
@@ -49,6 +56,55 @@ class Change:
 
 _going_on: set[Change] = set()
 _frozen: dict[str, Group] = {}
+
+
+def alone(change: Callable[[], None]) -> None:
+    """Do a change that waits for nobody while threads of this process keep all other CPUs.
+
+    Who ran there is preempted. One that is frozen begins its system call anew, which a run that
+    counts those would see.
+    """
+    if _going_on or not misses_changes():
+        return change()
+    before = os.sched_getaffinity(0)
+    mine, *others = sorted(before)
+    hold = _Hold()
+    threads = [threading.Thread(target=hold.keep, args=(cpu,)) for cpu in others]
+    try:
+        _come_first(mine)  # before they start: they inherit it, and need not wait for their turn
+        for thread in threads:
+            thread.start()
+        while hold.kept < len(others) and time.monotonic() < hold.end:
+            time.sleep(TICK_SECONDS)
+        change()
+    finally:
+        hold.end = 0.0
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setaffinity(0, before)
+        for thread in threads:
+            thread.join()
+    return None
+
+
+class _Hold:
+    """Keeps CPUs until ``end``; ``kept`` is how many it has."""
+
+    def __init__(self) -> None:
+        self.end = time.monotonic() + HOLD_SECONDS
+        self.kept = 0
+
+    def keep(self, cpu: int) -> None:
+        _come_first(cpu)
+        self.kept += 1
+        while time.monotonic() < self.end:
+            zlib.crc32(WORK)  # without the interpreter's lock, and without the kernel
+
+
+def _come_first(cpu: int) -> None:
+    """Have this thread run on ``cpu``, before all who are ordinary, where that is permitted."""
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, {cpu})
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 @functools.cache

@@ -55,7 +55,7 @@ def once(connection: Connection, way: str) -> int:
     plant = kpmagic.probe if kind == "kprobe" else kpmagic.retprobe
     with plant(symbol, "count();", target=connection, **options) as run:
         time.sleep(0.05)
-    assert run.stopped_by == "user", run.last_words
+    assert run.stopped_by == "user", str(run)
     return run.stats.hits
 
 
@@ -73,7 +73,7 @@ def test_modules_of_ones_own(flooded: Connection) -> None:
     for number in range(TIMES):
         with kpmagic.module(f"own{number % 2}", quiet, target=flooded) as run:
             time.sleep(0.05)
-        assert run.stopped_by == "user", run.last_words
+        assert run.stopped_by == "user", str(run)
 
 
 def test_other_tracers(flooded: Connection) -> None:
