@@ -88,7 +88,8 @@ class Session:
         cgroup = self._workload.cgroup.id if self._workload and self._asked.follow else 0
         make_room(len(self._asked.programs))
         code.remember(self._asked.programs)
-        self._alarm = Alarm()
+        with self._change():
+            self._alarm = Alarm()
         try:
             position = optimiser.position(self._asked.mechanism, bool(self._asked.module))
             if position is not None:

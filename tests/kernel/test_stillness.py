@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from samples import CLASSIC
@@ -49,13 +50,20 @@ def flooded(sandbox: Connection) -> Iterator[Connection]:
     assert not thread.is_alive()
 
 
+def check(run: Any) -> None:
+    """Raise TargetLost for a kernel that has died: one in a hundred does, all the same."""
+    if run.stopped_by == "target-lost":
+        raise TargetLost(str(run))
+    assert run.stopped_by == "user"
+
+
 def once(connection: Connection, way: str) -> int:
     """Plant, wait for hits, take out; return the hits."""
     (kind, symbol), options = WAYS[way]
     plant = kpmagic.probe if kind == "kprobe" else kpmagic.retprobe
     with plant(symbol, "count();", target=connection, **options) as run:
         time.sleep(0.05)
-    assert run.stopped_by == "user", str(run)
+    check(run)
     return run.stats.hits
 
 
@@ -73,11 +81,11 @@ def test_modules_of_ones_own(flooded: Connection) -> None:
     for number in range(TIMES):
         with kpmagic.module(f"own{number % 2}", quiet, target=flooded) as run:
             time.sleep(0.05)
-        assert run.stopped_by == "user", str(run)
+        check(run)
 
 
 def test_other_tracers(flooded: Connection) -> None:
     for _ in range(TIMES // 2):
         with kpmagic.bpftrace("kprobe:vfs_read { @ = count(); }", target=flooded) as run:
             time.sleep(0.05)
-        assert run.stopped_by == "user", str(run)
+        check(run)
