@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from .cell import options
 from .errors import CellError, KpmagicError, TargetError, TargetLost
 
-STOP_PATIENCE = 10.0
+STOP_PATIENCE = 30.0
 START_PATIENCE = 60.0
 STEP = 0.1
 
@@ -48,7 +48,10 @@ class Controlled:
     _life: Living
 
     def stop(self, reason: str = "user") -> Self:
-        """End it and wait for what was on its way. Harmless when it has ended already."""
+        """End it and wait for what was on its way. Harmless when it has ended already.
+
+        Raises TargetError when the target does not end it within 30 s.
+        """
         life = self._life
         if not life.ended.is_set():
             try:
@@ -58,7 +61,12 @@ class Controlled:
             except TargetError:
                 if not life.ended.wait(1.0):  # it may have ended by itself meanwhile
                     raise
-            life.ended.wait(STOP_PATIENCE)
+            if not life.ended.wait(STOP_PATIENCE):
+                raise TargetError(
+                    f"the run was asked to end {STOP_PATIENCE:.0f} s ago, and has not yet",
+                    hint="run.wait() waits on, and the last rows are in it then; "
+                    "run.connection.close() ends the target with all its runs",
+                )
         return self
 
     def wait(self, timeout: float | str | None = None) -> bool:
