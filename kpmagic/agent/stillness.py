@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Self
 
 from kpmagic.agent.cgroup import Group, prefix
+from kpmagic.agent.refusal import Refused
 
 CPUINFO = "/proc/cpuinfo"
 PATIENCE_SECONDS = 0.1  # for one that waits for a disk, and so does not come by either
@@ -74,7 +75,7 @@ def alone(change: Callable[[], None]) -> None:
         _come_first(mine)  # before they start: they inherit it, and need not wait for their turn
         for thread in threads:
             thread.start()
-        while hold.kept < len(others) and time.monotonic() < hold.end:
+        while len(hold.kept) < len(others) and time.monotonic() < hold.end:
             time.sleep(TICK_SECONDS)
         change()
     finally:
@@ -87,15 +88,15 @@ def alone(change: Callable[[], None]) -> None:
 
 
 class _Hold:
-    """Keeps CPUs until ``end``; ``kept`` is how many it has."""
+    """Keeps CPUs until ``end``; ``kept`` are those it has."""
 
     def __init__(self) -> None:
         self.end = time.monotonic() + HOLD_SECONDS
-        self.kept = 0
+        self.kept: list[int] = []
 
     def keep(self, cpu: int) -> None:
         _come_first(cpu)
-        self.kept += 1
+        self.kept.append(cpu)
         while time.monotonic() < self.end:
             zlib.crc32(WORK)  # without the interpreter's lock, and without the kernel
 
@@ -117,7 +118,10 @@ def misses_changes() -> bool:
 
 def _freeze(spared: str) -> None:
     """Freeze the commands of this agent: their groups are called after their numbers."""
-    beginning = prefix()
+    try:
+        beginning = prefix()
+    except Refused:
+        return  # without cgroups there are no commands
     paths = glob.glob(f"{glob.escape(beginning)}.*")
     commands = [path for path in paths if path[len(beginning) + 1 :].isdigit()]
     new = [Group(path) for path in commands if path != spared and path not in _frozen]
