@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from kpmagic.agent.gate import Gate
 from kpmagic.agent.libbpf import enable_statistics, object_info
 from kpmagic.agent.refusal import Refused
-from kpmagic.agent.stillness import alone
+from kpmagic.agent.stillness import keeping_others
 
 RUN_TIME, RUN_COUNT, PROGRAM_END = 192, 200, 208
 SWITCH = "/proc/sys/kernel/bpf_stats_enabled"
@@ -51,7 +51,8 @@ class Statistics:
     def go_on(self) -> None:
         """Have the kernel count, again after `close`."""
         if self._fd is None:
-            alone(self._enable)
+            with keeping_others():
+                self._fd = enable_statistics()
 
     def spent(self) -> tuple[int, int] | None:
         """Return runs and ns of the programs since they were loaded; None: not told."""
@@ -65,15 +66,9 @@ class Statistics:
     def close(self) -> None:
         """Let the kernel stop counting."""
         if self._fd is not None:
-            alone(self._disable)
-
-    def _enable(self) -> None:
-        self._fd = enable_statistics()
-
-    def _disable(self) -> None:
-        assert self._fd is not None
-        os.close(self._fd)
-        self._fd = None
+            with keeping_others():
+                os.close(self._fd)
+            self._fd = None
 
 
 def _switched_on() -> bool:

@@ -31,7 +31,7 @@ from kpmagic.agent.probes import Probes
 from kpmagic.agent.pump import Pump
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import RingError
-from kpmagic.agent.stillness import Change
+from kpmagic.agent.stillness import Change, keeping_others, misses_changes
 from kpmagic.agent.workload import Workload
 
 MS = 1_000_000
@@ -40,6 +40,7 @@ COUNTERS_NS = 250 * MS
 SIGN_NS = 1000 * MS
 MISSED_NS = 200 * MS
 DETACH_SECONDS, DETACH_MS = 1.0, 2
+CHANGE_SECONDS = 0.02
 CHANGING = (*wire.COUNTERS, "missed", "busy_ns")  # counters worth telling: time passes anyway
 
 
@@ -107,7 +108,8 @@ class Session:
         loaded = time.monotonic_ns()
         try:
             with self._change():
-                planted = self._probes.attach()
+                with keeping_others():
+                    planted = self._probes.attach()
                 self._watch = Watch(self._asked.programs)
                 if self._asked.mechanism:
                     require(self._watch, self._asked.mechanism, self._still_here)
@@ -190,8 +192,17 @@ class Session:
         self.kill()
         self._leaving = self._change()
         self._probes.measure(False)  # now, as nobody runs
+        if misses_changes():
+            self._begin_detaching()
         self._patient_until = time.monotonic() + DETACH_SECONDS
         self._state = self._detaching
+
+    def _begin_detaching(self) -> None:
+        """Take out the probes, and wait a moment: each begins with a change of code."""
+        with keeping_others():
+            end = time.monotonic() + CHANGE_SECONDS
+            while not self._probes.detach() and time.monotonic() < end:
+                time.sleep(DETACH_MS / 1000)
 
     def kill(self) -> None:
         """Kill the command; the run then ends as if the command had."""

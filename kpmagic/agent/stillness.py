@@ -17,7 +17,7 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Self
 
 from kpmagic.agent.cgroup import Group, prefix
@@ -59,14 +59,16 @@ _going_on: set[Change] = set()
 _frozen: dict[str, Group] = {}
 
 
-def alone(change: Callable[[], None]) -> None:
-    """Do a change that waits for nobody while threads of this process keep all other CPUs.
+@contextlib.contextmanager
+def keeping_others() -> Iterator[None]:
+    """Have threads of this process keep all other CPUs meanwhile, 50 ms at most.
 
-    Who ran there is preempted. One that is frozen begins its system call anew, which a run that
-    counts those would see.
+    Who ran there, the kernel's own threads too, is preempted. A command that is frozen begins its
+    system call anew, which a run that counts those would see; one that is preempted does not.
     """
-    if _going_on or not misses_changes():
-        return change()
+    if not misses_changes():
+        yield
+        return
     before = os.sched_getaffinity(0)
     mine, *others = sorted(before)
     hold = _Hold()
@@ -77,14 +79,13 @@ def alone(change: Callable[[], None]) -> None:
             thread.start()
         while len(hold.kept) < len(others) and time.monotonic() < hold.end:
             time.sleep(TICK_SECONDS)
-        change()
+        yield
     finally:
         hold.end = 0.0
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.sched_setaffinity(0, before)
         for thread in threads:
             thread.join()
-    return None
 
 
 class _Hold:

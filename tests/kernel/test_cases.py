@@ -91,6 +91,8 @@ def scope(trial: Trial) -> dict[str, Any]:
     names |= {"dfs": [run.df() for run in trial.also], "answer": "".join(trial.answers[-1:])}
     run = trial.run
     if run is not None:
+        if run.stopped_by == "target-lost":  # emulated kernels die now and then: tried once more
+            raise kpmagic.TargetLost(str(run))
         df = run.df()
         names |= {"run": run, "df": df, "rows": len(df), "card": str(run), "pd": pd}
         names |= {word: getattr(run, word, None) for word in ("stats", "aggregates")}

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,13 +73,11 @@ def test_without_cgroups_nothing_stands_still(
         assert frozen(groups) == []
 
 
-def test_a_change_alone_is_done_once(groups: dict[str, Path]) -> None:
-    done: list[int] = []
-    stillness.alone(lambda: done.append(1))
-    assert done == [1]
-    with Change():
-        stillness.alone(lambda: done.append(2))
-    assert done == [1, 2]
+def test_other_cpus_are_given_back(groups: dict[str, Path]) -> None:
+    before = os.sched_getaffinity(0), os.sched_getscheduler(0), threading.active_count()
+    with pytest.raises(KeyError), stillness.keeping_others():
+        raise KeyError
+    assert (os.sched_getaffinity(0), os.sched_getscheduler(0), threading.active_count()) == before
 
 
 @pytest.mark.parametrize(
