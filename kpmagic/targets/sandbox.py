@@ -68,6 +68,7 @@ class Sandbox:
         self.accelerator: qemu.Accelerator = "tcg"
         self._progress = progress
         self._saved = saved
+        self._said, self._hung = "", False
         self._guest: Guest | None = None
         self._closing = threading.Lock()
         self._exports = exports.system()
@@ -94,8 +95,8 @@ class Sandbox:
         for _ in range(ATTEMPTS):
             if self._start(files, "tcg"):
                 return
-            if not self.last_words():
-                break  # a panic may be bad luck, any other end is not
+            if not (self.last_words() or self._hung):
+                break  # a panic or a standstill may be bad luck, any other end is not
         raise self._no_boot()
 
     def open_agent(self) -> Port:
@@ -176,7 +177,7 @@ class Sandbox:
             with suppress(MonitorError):
                 if self._greet(guest):
                     return True
-        self._said = guest.messages()
+        self._said, self._hung = guest.messages(), guest.alive
         self.close()
         return False
 
