@@ -41,7 +41,7 @@ class Compiling:
         if asked.command is not None:
             self._workload = Workload(number, asked.command, asked.cwd)
         cgroup = self._workload.cgroup.id if self._workload and asked.follow else 0
-        self._change = Change(None if self._workload is None else self._workload.cgroup)
+        self._change = Change(self._workload)
         try:
             self._probes = BccProbes(asked, cgroup, number)
         except BaseException:

@@ -82,7 +82,7 @@ class ModuleSession:
         began = time.monotonic_ns()
         sweep.note_module(self._asked.name)
         try:
-            with Change(None if self._workload is None else self._workload.cgroup):
+            with Change(self._workload):
                 kmod.insert(self._asked.image, self._asked.parameters)
         except OSError as error:
             sweep.forget_module(self._asked.name)

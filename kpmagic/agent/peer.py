@@ -121,7 +121,8 @@ class PeerSession:
         self._workload: Workload | None = None
         if wanted.command is not None:
             self._workload = Workload(number, wanted.command, wanted.cwd)
-        self._change = self._begin_change()
+        # it does not tell when it plants: from its start until it is ready, and all the end
+        self._change = Change(self._workload)
         try:
             self._tool = TOOLS[wanted.tool](f"{number}.{wanted.tool}", wanted)
         except BaseException:
@@ -129,10 +130,6 @@ class PeerSession:
             if self._workload is not None:
                 self._workload.close()
             raise
-
-    def _begin_change(self) -> Change:
-        """It does not tell when it plants: from its start until it is ready, or all the end."""
-        return Change(None if self._workload is None else self._workload.cgroup)
 
     def waits_for(self, room: bool) -> list[int]:
         """Return the descriptors to poll for reading."""
@@ -208,7 +205,7 @@ class PeerSession:
             self._tool.kill()
             return
         self._deadline = time.monotonic() + END_SECONDS
-        self._change = self._begin_change()
+        self._change = Change(self._workload)
         self._tool.finish()
         self._state = self._ending
         self.kill()

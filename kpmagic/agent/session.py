@@ -89,12 +89,12 @@ class Session:
         cgroup = self._workload.cgroup.id if self._workload and self._asked.follow else 0
         make_room(len(self._asked.programs))
         code.remember(self._asked.programs)
-        with self._change():
+        with Change(self._workload):
             self._alarm = Alarm()
         try:
             position = optimiser.position(self._asked.mechanism, bool(self._asked.module))
             if position is not None:
-                with self._change():
+                with Change(self._workload):
                     optimiser.held.hold(self.number, position)
             self._plant_probes(cgroup)
         except BaseException:
@@ -107,7 +107,7 @@ class Session:
         self._probes = self._load(cgroup)
         loaded = time.monotonic_ns()
         try:
-            with self._change():
+            with Change(self._workload):
                 with keeping_others():
                     planted = self._probes.attach()
                 self._watch = Watch(self._asked.programs)
@@ -145,12 +145,9 @@ class Session:
         if self._already is not None:
             return self._already.probes
         if self._asked.module:
-            with self._change():
+            with Change(self._workload):
                 return ModuleProbes(self._asked, cgroup, self.number)
         return Probes(self._asked, cgroup, self._still_here)
-
-    def _change(self) -> Change:
-        return Change(None if self._workload is None else self._workload.cgroup)
 
     def go(self) -> None:
         """Open the gate and let the command go."""
@@ -190,7 +187,7 @@ class Session:
         self._missed = self._probes.missed()
         self._watch.look()
         self.kill()
-        self._leaving = self._change()
+        self._leaving = Change(self._workload)
         self._probes.measure(False)  # now, as nobody runs
         if misses_changes():
             self._begin_detaching()
@@ -347,7 +344,7 @@ class Session:
             self._workload.close()
         self._channel.drop()
         self._alarm.leave().wait()
-        with self._change():
+        with Change(self._workload):
             self._probes.close()
         self._gone()
         self._mappings.close()

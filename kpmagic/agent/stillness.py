@@ -22,24 +22,25 @@ from typing import Self
 
 from kpmagic.agent.cgroup import Group, prefix
 from kpmagic.agent.refusal import Refused
+from kpmagic.agent.workload import Workload
 
 CPUINFO = "/proc/cpuinfo"
 PATIENCE_SECONDS = 0.1  # for one that waits for a disk, and so does not come by either
 TICK_SECONDS = 0.0005
-HOLD_SECONDS = 0.05  # at most, of a change that takes 1 ms
+HOLD_SECONDS = 0.05  # at most, of a change that takes 3 ms
 WORK = bytes(1 << 14)
 
 
 class Change:
     """One change, from now until it is over; the last one that is lets the commands go on.
 
-    ``spared`` is the group of a command that is held back: it sleeps, and must not be woken.
+    ``spared`` is the command of the run, if any: held back, it sleeps and must not be woken.
     """
 
-    def __init__(self, spared: Group | None = None) -> None:
+    def __init__(self, spared: Workload | None = None) -> None:
         _going_on.add(self)
         if misses_changes():
-            _freeze("" if spared is None else spared.path)
+            _freeze("" if spared is None else spared.cgroup.path)
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,8 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -40,7 +42,8 @@ def frozen(groups: dict[str, Path]) -> list[str]:
 
 
 def test_commands_stand_still_and_tools_do_not(groups: dict[str, Path]) -> None:
-    with Change(Group(str(groups["2"].parent))):
+    held: Any = SimpleNamespace(cgroup=Group(str(groups["2"].parent)))
+    with Change(held):
         assert frozen(groups) == ["1", "3"]
     assert frozen(groups) == []
 
