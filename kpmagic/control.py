@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol, Self
 
 from .cell import options
@@ -17,10 +18,11 @@ STEP = 0.1
 
 
 class Living(Protocol):
-    """What control needs of one time in the kernel: life.Life, modules.run.ModuleLife."""
+    """What control needs of one time in the kernel: a life.AnyLife."""
 
     number: int
     reason: str
+    last_words: str
     ended: threading.Event
 
     def on_lost(self) -> None:
@@ -29,6 +31,13 @@ class Living(Protocol):
 
 class Asked(Protocol):
     """What control needs of a connection."""
+
+    @property
+    def hello(self) -> Mapping[str, Any]:
+        """What the agent said first."""
+
+    def lost(self) -> TargetLost:
+        """Return the error that says this target is gone."""
 
     def forget(self, number: int) -> None:
         """Drop the frames of run ``number`` from now on."""
@@ -46,6 +55,16 @@ class Controlled:
     connection: Asked
     failure: KpmagicError | None
     _life: Living
+
+    @property
+    def replayed(self) -> bool:
+        """Whether it plays back what was recorded before."""
+        return "no_kernel" in self.connection.hello
+
+    def lost(self) -> TargetLost:
+        """Return the error that says how its target went."""
+        words = self._life.last_words
+        return TargetLost(words) if words else self.connection.lost()
 
     def stop(self, reason: str = "user") -> Self:
         """End it and wait for what was on its way. Harmless when it has ended already.

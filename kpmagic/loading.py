@@ -58,7 +58,7 @@ def run_of(past: Past, rows: Rows, where: str) -> Run:
 def module_run_of(past: ModulePast, log: Rows, where: str) -> ModuleRun:
     """Return a recorded run of a module. Raises RecordingError."""
     artifact = Artifact(past.source, b"", past.compiler, past.seconds, past.digest)
-    life = ModuleLife.past(log, past.outcome)
+    life = ModuleLife(0, log, None).went(past.outcome)
     run = ModuleRun(Ended(past.target, where), past.module, artifact, past.release, MODULE_CARD,
                     life)  # fmt: skip
     run.build_warnings, run.lines = list(past.warnings), dict(past.lines)

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""What a run has to show, be it live, finished or loaded: it needs no connection."""
+"""What a run of a probe has to show, be it live, finished or loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import saving
-from .errors import KpmagicError, TargetLost
+from .errors import KpmagicError
 from .life import Life, Lived
 from .model import Artifact, Plan, Site
 from .rows import aggregates
 from .rows.recording import Rows, site_name
 from .rows.stack_names import STACKS, LookUp, StackNames, no_name
-from .saved.past import Past
 from .shown import Shown, View
 from .stats import Stats, account
 
@@ -93,31 +90,9 @@ class Result(Shown, Lived):
         """What turns the addresses of stacks into names; those it has told stay with the run."""
         return StackNames(self._look_up, self.info.setdefault("addresses", {}))
 
-    @property
-    def replayed(self) -> bool:
-        """Whether it plays back what was recorded before."""
-        return False
-
     def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the bytes of the aggregates, and how they lie."""
         return self._life.maps
-
-    def lost(self) -> TargetLost:
-        """Return the error that says how its target went."""
-        return TargetLost(self._life.last_words or f"{self.info['target']} was lost")
-
-    # -- keeping ----------------------------------------------------------------------------
-
-    def past(self) -> Past:
-        """Return all of it but its rows, as a value. Raises CellError while it runs."""
-        return saving.past_of(self)
-
-    def save(self, path: str | Path) -> Path:
-        """Write it to ``path``, a Parquet file that `kpmagic.load` reads; return the path.
-
-        Another recording there is replaced. Raises CellError while it runs, and RecordingError.
-        """
-        return saving.save(self, path)
 
     @property
     def stats(self) -> Stats:

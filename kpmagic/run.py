@@ -9,6 +9,7 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from . import saving, tracers
@@ -16,13 +17,14 @@ from .cell import options
 from .channel.exchange import Listener
 from .channel.refusals import MissingRefusal, ToolRefusal, VerifierRefusal
 from .control import START_PATIENCE, Asked, Controlled
-from .errors import TargetError, TargetLost
+from .errors import TargetError
 from .life import Life
 from .model import Artifact, Options, Plan, Program
 from .result import Result, left_out
 from .rows.batches import Batches
 from .rows.recording import Recording, Rows
 from .rows.stack_names import LookUp, no_name
+from .saved.past import Past
 from .saved.spool import Spool
 from .shown import View
 from .userland.memory import Memory
@@ -48,10 +50,6 @@ class Link(Asked, Protocol):
         """What there is to say about it now, or ``""``."""
 
     @property
-    def hello(self) -> Mapping[str, Any]:
-        """What the agent said first."""
-
-    @property
     def cwd(self) -> str | None:
         """The directory there in which commands run."""
 
@@ -67,9 +65,6 @@ class Link(Asked, Protocol):
 
     def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
         """Ask the agent for what needs no answer. Raises TargetLost."""
-
-    def lost(self) -> TargetLost:
-        """Return the error that says this target is gone."""
 
 
 class Run(Result, Controlled):
@@ -113,11 +108,6 @@ class Run(Result, Controlled):
             return []
         return [f"{lost:,} mappings of code came too fast: some user stacks have no names"]
 
-    @property
-    def replayed(self) -> bool:
-        """Whether it plays back what was recorded before."""
-        return "no_kernel" in self.connection.hello
-
     def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
         life = self._life
         if life.reason or life.ended.is_set():  # it may not have been started at all
@@ -135,9 +125,18 @@ class Run(Result, Controlled):
         answer, _ = self.connection.request("planted", run=self._life.number)
         return list(answer["places"])
 
-    def lost(self) -> TargetLost:
-        """Return the error that says how its target went."""
-        return super().lost() if self._life.last_words else self.connection.lost()
+    # -- keeping ----------------------------------------------------------------------------
+
+    def past(self) -> Past:
+        """Return all of it but its rows, as a value. Raises CellError while it runs."""
+        return saving.past_of(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write it to ``path``, a Parquet file that `kpmagic.load` reads; return the path.
+
+        Another recording there is replaced. Raises CellError while it runs, and RecordingError.
+        """
+        return saving.save(self, path)
 
     # -- control ----------------------------------------------------------------------------
 

@@ -24,10 +24,10 @@ from .saved.spool import Spool
 from .whole import replacing
 
 if TYPE_CHECKING:
-    from .result import Result
+    from .run import Run
 
 
-def past_of(run: Result) -> Past:
+def past_of(run: Run) -> Past:
     """Return all of a run but its rows, as it is now."""
     from . import __version__
 
@@ -79,7 +79,7 @@ AnyRun = TypeVar("AnyRun", bound=Savable)
 Write = Callable[[AnyRun, Path], None]
 
 
-def save(run: Result, path: str | Path) -> Path:
+def save(run: Run, path: str | Path) -> Path:
     """Write a run that is over to ``path``. Raises CellError, RecordingError."""
     return save_by(_write, run, path, "is still running", "stop() ends it", "has not run")
 
@@ -103,7 +103,7 @@ def save_by(
     return file
 
 
-def record_dry_run(run: Result, folder: Path) -> None:
+def record_dry_run(run: Run, folder: Path) -> None:
     """Keep what a dry run shows, among the recordings of a folder. Raises RecordingError."""
     record_by(_write, run, folder)
 
@@ -116,7 +116,7 @@ def record_by(put: Write[AnyRun], run: AnyRun, folder: Path) -> None:
         raise unwritable(folder, error) from None
 
 
-def _write(run: Result, file: Path) -> None:
+def _write(run: Run, file: Path) -> None:
     with replacing(file) as out:
         write(out, run.recording.arrows(), to_metadata(run.past()))
 
@@ -142,7 +142,7 @@ def unwritable(path: str | Path, error: OSError) -> RecordingError:
                           hint="choose a folder that exists, is yours and has room")  # fmt: skip
 
 
-def spooled(run: Result, fresh: Callable[[], Rows]) -> Spool | None:
+def spooled(run: Run, fresh: Callable[[], Rows]) -> Spool | None:
     """Return where the rows of a run with --save go, else None. Raises RecordingError."""
     path: str | Path = run.options.save
     folder = None if run.replayed else answers.folder()
@@ -154,7 +154,7 @@ def spooled(run: Result, fresh: Callable[[], Rows]) -> Spool | None:
         raise unwritable(path or str(folder), error) from None
 
 
-def started(run: Result) -> None:
+def started(run: Run) -> None:
     """Put the file in its place, with what is known since the start. Raises RecordingError."""
     rows = run.recording
     if isinstance(rows, Spool):
@@ -164,18 +164,18 @@ def started(run: Result) -> None:
             raise unwritable(rows.path, error) from None
 
 
-def abandoned(run: Result) -> None:
+def abandoned(run: Run) -> None:
     """Leave no file of a run that has not started."""
     rows = run.recording
     if isinstance(rows, Spool):
         rows.discard()
 
 
-def _description(run: Result) -> bytes:
+def _description(run: Run) -> bytes:
     return json.dumps(to_metadata(past_of(run))).encode()
 
 
-def finish(run: Result, rows: Spool, life: Life) -> None:
+def finish(run: Run, rows: Spool, life: Life) -> None:
     """Make the file of a run that has ended what it is to be; then the run is over."""
 
     def work() -> None:

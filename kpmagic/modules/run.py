@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import outcome
 from ..agent import wire
 from ..control import START_PATIENCE, Controlled
-from ..errors import KpmagicError, RecordingError, TargetLost
-from ..life import Lived, Workload
+from ..errors import KpmagicError
+from ..life import AnyLife, Lived
 from ..model import Artifact, Module
 from ..rows.batches import Batches
 from ..rows.recording import Rows
@@ -39,79 +36,26 @@ class ModuleLink(Link, Protocol):
         """Return what the kernel said when it died, or ``""``."""
 
 
-class ModuleLife:
-    """What has arrived of one time in the kernel, from ``insmod`` to its END frame.
-
-    ``ending`` is called when no more will come, and sets ``ended``.
-    """
+class ModuleLife(AnyLife):
+    """What has arrived of one time in the kernel, from ``insmod`` to its END frame."""
 
     def __init__(self, number: int, log: Rows, command: str | None) -> None:
-        self.number = number
+        super().__init__(number, command)
         self.log = log
-        self.workload = None if command is None else Workload(command)
-        self.reason = ""
-        self.error = ""
-        self.last_words = ""
-        self.remarks: list[str] = []
-        self.ended = threading.Event()
-        self.ending: Callable[[], None] = self.ended.set
 
-    @classmethod
-    def past(cls, log: Rows, went: outcome.Outcome) -> ModuleLife:
-        """Return the life that went so."""
-        life = cls(0, log, None)
-        life.reason, life.error, life.last_words = went.reason, went.error, went.last_words
-        life.workload = None if went.workload is None else replace(went.workload)
-        life.remarks = list(went.remarks)
-        life.ended.set()
-        return life
-
-    def outcome(self) -> outcome.Outcome:
-        """Return how it went, as a value."""
-        workload = None if self.workload is None else replace(self.workload)
-        return outcome.Outcome(self.reason, self.error, remarks=tuple(self.remarks),
-                               workload=workload, last_words=self.last_words)  # fmt: skip
-
-    @property
-    def failed(self) -> bool:
-        """Whether something went wrong, such as that it cannot be taken out."""
-        return bool(self.error)
-
-    def on_frame(self, frame: wire.Frame) -> None:
-        """Take a frame, in the reader's thread."""
+    def _take(self, frame: wire.Frame) -> None:
         if frame.type == wire.LOG:
-            message = wire.unpack_json(frame.payload)
-            self._on_log(str(message["stream"]), str(message["text"]))
+            self._on_log(frame)
         elif frame.type == wire.DATA:  # of a replay
-            self._on_rows(frame.payload)
+            self.log.feed(frame.payload)
         elif frame.type == wire.END:
-            message, _ = wire.unpack(frame.payload)
-            self.reason = str(message["reason"])
-            self.error = self.error or str(message.get("error") or "")
-            self.last_words = str(message.get("last_words") or "")
-            if self.workload is not None and message.get("workload"):
-                self.workload.exit_code = message["workload"].get("exit_code")
-            self.ending()
+            self._on_end(wire.unpack(frame.payload)[0])
 
-    def _on_rows(self, payload: bytes) -> None:
-        try:
-            self.log.feed(payload)
-        except RecordingError as error:
-            self.error = error.message
-
-    def _on_log(self, stream: str, text: str) -> None:
+    def _on_text(self, stream: str, text: str) -> None:
         if stream == "kernel":
             self.log.feed(text.encode("utf-8", "surrogatepass"))
-        elif stream == "agent":
-            self.remarks.append(text)
-        elif self.workload is not None:
-            setattr(self.workload, stream, getattr(self.workload, stream) + text)
-
-    def on_lost(self) -> None:
-        """No further frame will come."""
-        if not self.ended.is_set() and not self.reason:
-            self.reason = "target-lost"
-            self.ending()
+        else:
+            super()._on_text(stream, text)
 
 
 class ModuleRun(Shown, Lived, Controlled):
@@ -177,21 +121,11 @@ class ModuleRun(Shown, Lived, Controlled):
         return self.artifact.source.text
 
     @property
-    def replayed(self) -> bool:
-        """Whether it plays back what was recorded before."""
-        return "no_kernel" in self.connection.hello
-
-    @property
     def last_words(self) -> str:
         """What the kernel said when it died with the module in it, or ``""``."""
         if self.stopped_by != "target-lost":
             return ""
         return self._life.last_words or self.connection.last_words()
-
-    def lost(self) -> TargetLost:
-        """Return the error that says how its target went."""
-        words = self._life.last_words
-        return TargetLost(words) if words else self.connection.lost()
 
     def oops(self) -> list[oops.Frame]:
         """Return the frames of the kernel's oops, innermost first; the module's with their lines.

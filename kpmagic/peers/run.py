@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..cell.script import Script
 from ..channel.refusals import MissingRefusal, ToolRefusal
 from ..control import Controlled
-from ..errors import KpmagicError, TargetError, TargetLost
+from ..errors import KpmagicError, TargetError
 from ..life import Lived
 from ..model import Artifact, Source
 from ..outcome import Outcome
@@ -121,24 +121,11 @@ class PeerRun(Shown, Lived, Controlled):
         """What it wrote on its error output: warnings, and errors of the script."""
         return in_the_cell(self._life.said, self.script)
 
-    def lost(self) -> TargetLost:
-        """Return the error that says how its target went."""
-        words = self._life.last_words
-        return TargetLost(words) if words else self.connection.lost()
-
-    @property
-    def replayed(self) -> bool:
-        """Whether it plays back what was recorded before."""
-        return "no_kernel" in self.connection.hello
-
     def outcome(self) -> Outcome:
         """Return how it went, as a value."""
-        life = self._life
-        workload = None if life.workload is None else replace(life.workload)
-        words = self.lost().message if life.reason == "target-lost" else ""
-        return Outcome(life.reason, life.error or str(self.failure or ""),
-                       remarks=tuple(life.remarks), workload=workload,
-                       last_words=words)  # fmt: skip
+        outcome = self._life.outcome()
+        words = self.lost().message if outcome.reason == "target-lost" else ""
+        return replace(outcome, error=outcome.error or str(self.failure or ""), last_words=words)
 
     def save(self, path: str | Path) -> Path:
         """Write it to ``path``, a Parquet file that `kpmagic.load` reads; return the path.
