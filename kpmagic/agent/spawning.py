@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import select
 import signal
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from kpmagic.agent import fresh
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 READ_SIZE = 1 << 16
 LAST_READS = 32
+DEATH_MS = 1000  # one that sleeps in the kernel may not die for hours
 DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM)
 
 
@@ -42,6 +44,28 @@ def spawn(
         )
     finally:
         os.chdir("/")
+
+
+def ended(pid: int) -> int | None:
+    """Return the exit code of a child, 128 + N where signal N ended it; None while it lives."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    if not found:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def killed(pid: int, pidfd: int) -> int | None:
+    """Kill a child; return its exit code, None when it does not die soon.
+
+    That is no reason for the agent to wait with all its runs: whoever sleeps in the kernel
+    without taking signals dies when that ends.
+    """
+    os.kill(pid, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(DEATH_MS)
+    return ended(pid)
 
 
 class Stream:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
 import socket
 from collections.abc import Sequence
 
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.refusal import Refused, refused_os
-from kpmagic.agent.spawning import PATH, READ_SIZE, Stream, spawn
+from kpmagic.agent.spawning import PATH, READ_SIZE, Stream, ended, killed, spawn
 
 FIRST_FILE = 4  # descriptor of the first of ``files``
 HIGH = 32  # descriptors from here on are in nobody's way
@@ -109,10 +108,8 @@ class Tool:
         """Notice its end: ``exit_code`` is then 128 + N where signal N ended it."""
         if self._pidfd < 0:
             return
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
-        if pid:
-            code = os.waitstatus_to_exitcode(status)
-            self.exit_code = code if code >= 0 else 128 - code
+        self.exit_code = ended(self._pid)
+        if self.exit_code is not None:
             os.close(self._pidfd)
             self._pidfd = -1
 
@@ -128,8 +125,7 @@ class Tool:
         """Kill and remove what is left of it."""
         if self._pidfd >= 0:
             self.kill()
-            os.kill(self._pid, signal.SIGKILL)  # in case it is not in the cgroup yet
-            os.waitpid(self._pid, 0)
+            killed(self._pid, self._pidfd)  # in case it is not in the cgroup yet
             os.close(self._pidfd)
             self._pidfd = -1
         if self._open:

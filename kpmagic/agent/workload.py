@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.refusal import refused_os
-from kpmagic.agent.spawning import Stream, spawn
+from kpmagic.agent.spawning import Stream, ended, killed, spawn
 
 # Becomes the command when a line arrives, so that nothing it does before is taken for the
 # command's: that it closes 3 says that it has come so far. $0 is the command's text, never a
@@ -87,17 +86,15 @@ class Workload:
 
     def _end(self) -> list[tuple[str, str]]:
         """Take exit code and last words. A descendant may hold the pipes: not waited for."""
-        self._reap()
+        self._left(ended(self._pid))
         texts = []
         for stream in list(self._streams.values()):
             texts.append((stream.name, stream.rest()))
             self._drop(stream.fd)
         return texts
 
-    def _reap(self) -> None:
-        _, status = os.waitpid(self._pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        self.exit_code = code if code >= 0 else 128 - code
+    def _left(self, exit_code: int | None) -> None:
+        self.exit_code = exit_code
         os.close(self._pidfd)
         self._pidfd = -1
 
@@ -120,8 +117,7 @@ class Workload:
         self._close_pipes()
         if self._pidfd >= 0:
             self.kill()
-            os.kill(self._pid, signal.SIGKILL)  # in case it is not in the cgroup yet
-            self._reap()
+            self._left(killed(self._pid, self._pidfd))  # in case it is not in the cgroup yet
         for fd in list(self._streams):
             self._drop(fd)
         self.cgroup.end()

@@ -112,8 +112,9 @@ class ModuleRun(Shown, Lived, Controlled):
 
     @property
     def stats(self) -> Stats:
-        """``rows`` are the lines of the log; a module counts nothing else."""
-        return Stats(rows=self._life.log.rows)
+        """``rows`` are the lines of the log, and so are ``hits``: a module counts nothing else."""
+        rows = self._life.log.rows
+        return Stats(hits=rows, rows=rows)
 
     @property
     def source(self) -> str:
