@@ -8,13 +8,14 @@ from typing import Any
 
 from kpmagic.agent import wire
 from kpmagic.agent.channel import Channel
+from kpmagic.agent.refusal import Refused
 from kpmagic.agent.workload import Workload
 
 PATIENCE_MS = 200
 
 
 class Command:
-    """A workload without a probe; ``when_ended`` is called with its exit code."""
+    """A workload without a probe; ``when_ended`` is called with its exit code, or ``refuse``."""
 
     patience_ms = PATIENCE_MS
 
@@ -25,12 +26,13 @@ class Command:
         command: str,
         cwd: str | None,
         when_ended: Callable[[int], None],
+        refuse: Callable[[Refused], None],
     ) -> None:
         """Start it. Raises Refused."""
         self.number = number
         self.ended = False
         self._channel = channel
-        self._when_ended = when_ended
+        self._when_ended, self._refuse = when_ended, refuse
         self._workload = Workload(number, command, cwd)
         self._workload.release()
         self.waits_for = self._workload.waits_for
@@ -44,6 +46,12 @@ class Command:
             self._workload.close()
             self._when_ended(self._workload.exit_code)
             self.ended = True
+
+    def fail(self, refused: Refused) -> None:
+        """Kill it and say why. Raises OSError."""
+        self.ended = True
+        self._refuse(refused)
+        self.close()
 
 
 def send_output(channel: Channel, number: int, workload: Workload, ready: set[int]) -> None:

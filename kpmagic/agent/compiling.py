@@ -88,6 +88,12 @@ class Compiling:
                           program="bcc")  # fmt: skip
         self._refuse(refused)
 
+    def fail(self, refused: Refused) -> None:
+        """Give up for another reason. Raises OSError."""
+        self.ended = True
+        self._refuse(refused)
+        self.close()
+
     def stop(self, reason: str) -> None:
         """Give up; the start is then refused."""
         self._probes.tool.kill()

@@ -123,6 +123,14 @@ class ModuleSession:
         self.patience_ms = self._ends.patience(PATIENCE_MS)
         return self._ends.reason()
 
+    def fail(self, refused: Refused) -> None:
+        """Undo it, and end with an error. Raises OSError."""
+        try:
+            self.close()
+        finally:
+            self.ended = True
+            send_end(self._channel, self.number, "error", str(refused), None)
+
     def stop(self, reason: str) -> None:
         """Begin to end. Nothing happens when it is ending already."""
         if not self._stopping:

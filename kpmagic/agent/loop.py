@@ -50,10 +50,18 @@ class Agent:
             if self.channel.source in ready:
                 self.take()
             for owner in [*self.commands.values(), *self.runs.values()]:
-                owner.step(ready)
-                if owner.ended:
-                    self.forget(owner)
+                self.step(owner, ready)
             self.channel.flush()
+
+    def step(self, owner: Any, ready: set[int]) -> None:
+        """Have a command or run do what is to be done now; one that cannot go on ends alone."""
+        try:
+            owner.step(ready)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                owner.fail(refused_os(error))
+        if owner.ended:
+            self.forget(owner)
 
     def wait(self) -> set[int]:
         """Return the descriptors that have something to say. Raises HangUp."""
@@ -207,7 +215,10 @@ def run(agent: Agent, request: Request) -> None:
     def ended(code: int) -> None:
         agent.reply(request.run, request.identity, {"exit_code": code})
 
-    agent.commands[request.run] = Command(agent.channel, request.run, command, cwd, ended)
+    def refuse(refused: Refused) -> None:
+        agent.refuse(request.run, request.identity, refused)
+
+    agent.commands[request.run] = Command(agent.channel, request.run, command, cwd, ended, refuse)
 
 
 def kill(agent: Agent, request: Request) -> None:

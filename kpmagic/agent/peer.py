@@ -195,6 +195,15 @@ class PeerSession:
         self.patience_ms = self._ends.patience(PATIENCE_MS)
         return self._ends.reason()
 
+    def fail(self, refused: Refused) -> None:
+        """Undo it, and end with an error. Raises OSError."""
+        self.ended = True
+        if self._state == self._starting:
+            self._refuse(refused)
+        else:
+            send_end(self._channel, self.number, "error", str(refused), None)
+        self._close()
+
     def stop(self, reason: str) -> None:
         """Begin to end. Nothing happens when it is ending already."""
         if self._reason:

@@ -75,6 +75,7 @@ class Session:
         self._workload = None if planted is None else planted.workload
         self._already = planted
         self._leaving: Change | None = None
+        self._patient_until = 0.0
         self._mappings = Mappings(channel, number)
         if asked.command is not None and planted is None:
             self._workload = Workload(number, asked.command, asked.cwd)
@@ -171,13 +172,14 @@ class Session:
         try:
             self._state()
         except (RingError, Refused) as error:
-            self._fail(str(error))
+            self.fail(error)
 
     def stop(self, reason: str) -> None:
         """Shut the gate and begin to end. Nothing happens when it is ending already."""
         if self._reason:
             return
         self._reason = reason
+        self._state = self._detaching
         self._probes.gate.shut()
         if self._asked.entries:  # soon: who returns behind the shut gate was in flight
             time.sleep(LAST_PROGRAM_SECONDS)
@@ -192,7 +194,6 @@ class Session:
         if misses_changes():
             self._begin_detaching()
         self._patient_until = time.monotonic() + DETACH_SECONDS
-        self._state = self._detaching
 
     def _begin_detaching(self) -> None:
         """Take out the probes, and wait a moment: each begins with a change of code."""
@@ -290,9 +291,9 @@ class Session:
             message = wire.pack_json({"stream": "planted", "text": became})
             self._channel.send(wire.LOG, self.number, message)
 
-    def _fail(self, error: str) -> None:
-        """End a run that cannot go on."""
-        self._error = self._error or error
+    def fail(self, error: Exception) -> None:
+        """End a run that cannot go on. Raises OSError; called again it goes on from there."""
+        self._error = self._error or str(error)
         self.stop("error")
         if not self._pump.sending:
             self._finish()

@@ -122,8 +122,8 @@ def _freeze(spared: str) -> None:
     """Freeze the commands of this agent: their groups are called after their numbers."""
     try:
         beginning = prefix()
-    except Refused:
-        return  # without cgroups there are no commands
+    except (Refused, OSError):
+        return  # without cgroups there are no commands; without descriptors nobody is to fail here
     paths = glob.glob(f"{glob.escape(beginning)}.*")
     commands = [path for path in paths if path[len(beginning) + 1 :].isdigit()]
     new = [Group(path) for path in commands if path != spared and path not in _frozen]
