@@ -99,10 +99,14 @@ class Stored(Rows):
     def arrows(self, rows: int = GROUP) -> Iterator[Any]:
         """Yield the rows as tables of at most ``rows``, at least one. Raises RecordingError."""
         yield self._parquet.schema_arrow.remove_metadata().empty_table()
+        left = self.rows
         with self._lock, _readable():
             for batch in self._parquet.iter_batches(rows):
                 batch.validate(full=True)
+                left -= batch.num_rows
                 yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+        if left:
+            raise RecordingError("it has not as many rows as it says")
 
     def _first(self, limit: int) -> Any:
         empty, *rest = islice(self.arrows(max(limit, 1)), 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damaged import refusals
 from far_end import FarEnd, stopped
 
 import kpmagic
@@ -174,3 +175,11 @@ def test_it_has_the_members_of_every_run(far: Any, tmp_path: Path) -> None:
     assert "two é" in run.export("csv", tmp_path / "log.csv").read_text()
     with pytest.raises(CellError, match="no stacks"):
         run.export("folded", tmp_path / "log.folded")
+
+
+def test_a_wrong_byte_does_no_harm(far: Any, tmp_path: Path) -> None:
+    def look(run: ModuleRun) -> None:
+        str(run), run.df(), run._repr_html_(), run.stats, run.oops()
+
+    whole = finished(far).save(tmp_path / "whole").read_bytes()
+    assert refusals(whole, tmp_path / "changed", look) > 100

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damaged import refusals
 from far_end import FarEnd, stopped
 
 import kpmagic
@@ -183,6 +184,15 @@ def test_a_damaged_one_is_refused(
     path = run.save(tmp_path / "a.parquet")
     with pytest.raises(RecordingError, match="cannot read"):
         kpmagic.load(path)
+
+
+@pytest.mark.parametrize("tool", PRINTED)
+def test_a_wrong_byte_does_no_harm(far: Far, tmp_path: Path, tool: str) -> None:
+    def look(run: PeerRun) -> None:
+        str(run), run.df(), run._repr_html_(), run.stats, run.aggregates
+
+    whole = finished(far, tool).save(tmp_path / "whole").read_bytes()
+    assert refusals(whole, tmp_path / "changed", look) > 100
 
 
 @pytest.mark.parametrize("tool", PRINTED)
