@@ -106,14 +106,14 @@ def _trampoline(words: list[str]) -> int:
 
 
 def _started(kind: Kind, words: list[str], body: str | None) -> Run:
-    from . import api
     from .session import session
+    from .starting import start
 
     kernel = _taken(words, "--kernel")
     asked = _parsed(kind, words, body)
     target = asked.options.target or None
-    return api.start(asked, session.use("sandbox", kernel=kernel) if kernel
-                     else session.connection(target))  # fmt: skip
+    return start(asked, session.use("sandbox", kernel=kernel) if kernel
+                 else session.connection(target))  # fmt: skip
 
 
 def _parsed(kind: Kind, words: list[str], body: str | None) -> Probe:

@@ -57,9 +57,10 @@ class KpmagicMagics(Magics):
     @no_var_expand
     @cell_magic
     def kmodule(self, line: str, cell: str) -> ModuleRun:
-        from .api import ends_itself, start_module
+        from .api import ends_itself
         from .modules.source import parse_module
         from .session import session
+        from .starting import start_module
 
         count = self.shell.execution_count
         asked = parse_module(line, cell, cell=f"In[{count}]")
@@ -96,8 +97,9 @@ class KpmagicMagics(Magics):
         return f"In[{self.shell.execution_count}]"
 
     def _script(self, asked: Script) -> PeerRun:
-        from .api import ends_itself, start_script
+        from .api import ends_itself
         from .session import session
+        from .starting import start_script
 
         check_headless(asked.options, self.shell)
         panel = self._panel(bool(asked.options.quiet or asked.options.out))
@@ -146,8 +148,8 @@ class KpmagicMagics(Magics):
         return run
 
     def _start(self, asked: Probe, panel: Panel) -> Run:
-        from .api import start
         from .session import session
+        from .starting import start
 
         def bind(run: Run) -> None:
             if asked.options.out:

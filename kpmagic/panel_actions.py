@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from .api import start
 from .cell.syntax import parse_probe
 from .kernel.facts import KernelFacts
 from .session import session
+from .starting import start
 from .view.panel_all import Actions
 
 

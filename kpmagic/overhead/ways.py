@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .. import build
-from ..api import prepare
 from ..cell.syntax import probe_from_keywords
 from ..channel.connection import Connection
 from ..errors import KpmagicError, TargetError
 from ..model import Artifact, Plan, Program, Site, Source
+from ..preparing import prepare
 from ..run import Run
 from ..session import session
 from ..view.card import CARD

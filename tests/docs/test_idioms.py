@@ -33,7 +33,7 @@ def test_there_are_cells() -> None:
 @pytest.mark.kernel
 @pytest.mark.parametrize(("kind", "line", "body"), cells(), ids=lambda value: str(value)[:40])
 def test_it_compiles(sandbox: Connection, kind: str, line: str, body: str) -> None:
-    from kpmagic.api import start
+    from kpmagic.starting import start
 
     run = start(parse_probe(kind, f"{line} -n", body), sandbox)
     assert run.artifact.object

@@ -15,7 +15,6 @@ from saved import HITS, finished, same
 
 import kpmagic
 from kpmagic.answers import Answer, add, of_line
-from kpmagic.api import start
 from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError, RecordingError, TargetError
 from kpmagic.kp.doctor import checks
@@ -23,6 +22,7 @@ from kpmagic.kp.stages import stage
 from kpmagic.model import Options, Probe
 from kpmagic.run import Run
 from kpmagic.session import Session
+from kpmagic.starting import start
 from kpmagic.targets.replay import parse_speed
 from kpmagic.view.card import CARD
 
