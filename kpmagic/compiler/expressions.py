@@ -29,6 +29,11 @@ STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
 ERRNO = "__kp_errno_name"
 STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}
 
+# helpers that fill memory: which argument it is; the next is its size
+FILLING = {"bpf_get_current_comm": 0, "bpf_get_stack": 1, "bpf_probe_read_kernel": 0,
+           "bpf_probe_read_kernel_str": 0, "bpf_probe_read_user": 0,
+           "bpf_probe_read_user_str": 0}  # fmt: skip
+
 _COMMENT = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _ZERO = re.compile(rb"\(?0[xX]?0*[uUlL]*\)?")
 _DIVISIONS = {b"/": "KP_QUOTIENT", b"%": "KP_REMAINDER"}
@@ -234,6 +239,8 @@ class Walk:
             )
         for argument in node.get_arguments():
             self.value(argument)
+        if node.spelling in FILLING:
+            self._fill(node.spelling, *list(node.get_arguments())[FILLING[node.spelling] :][:2])
         if node.spelling in STRINGS:
             raise Refused(
                 node.extent.start.offset,
@@ -253,6 +260,40 @@ class Walk:
                 "write emit(kstack()), or count(by = kstack())",
             )
         return False
+
+    def _fill(self, helper: str, memory: Cursor, size: Cursor) -> None:
+        """Keep a helper inside a variable of the body's own: in a module no verifier does."""
+        own = self._own(memory)
+        if own is None:
+            raise Refused(
+                memory.extent.start.offset,
+                f"{helper}() may fill a variable of the body's own only",
+                "declare one, and give its address: char name[16]; … &name, sizeof(name)",
+            )
+        self._index(size, self._room(own) + 1)
+
+    def _room(self, own: Cursor) -> int:
+        """Return the bytes there are from where a variable, member or element begins."""
+        size: int = own.type.get_canonical().get_size()
+        if own.kind == CursorKind.ARRAY_SUBSCRIPT_EXPR:
+            array, index = own.get_children()
+            text = self.text[index.extent.start.offset : index.extent.end.offset]
+            whole: int = peel(array).type.get_canonical().get_size()
+            return whole - size * int(text) if text.isdigit() else size
+        return size
+
+    def _own(self, memory: Cursor) -> Cursor | None:
+        """Return the variable, member or element whose address is given, if it is the body's."""
+        memory = peel(memory)
+        while memory.kind == CursorKind.CSTYLE_CAST_EXPR:
+            memory = peel(list(memory.get_children())[-1])
+        if memory.kind == CursorKind.UNARY_OPERATOR:
+            if self.text[memory.extent.start.offset :][:1] != b"&":
+                return None
+            memory = peel(next(iter(memory.get_children())))
+        elif memory.type.get_canonical().kind not in ARRAYS:
+            return None
+        return memory if _is_own(memory) else None
 
     def _argument(self, node: Cursor) -> dict[str, Any]:
         """Describe an argument of emit or of an aggregation."""
@@ -359,6 +400,17 @@ def _is_pointer(callee: Cursor) -> bool:
     declared = callee.referenced
     variable = declared.kind in (CursorKind.VAR_DECL, CursorKind.PARM_DECL)
     return variable and declared.semantic_parent.kind != CursorKind.TRANSLATION_UNIT
+
+
+def _is_own(node: Cursor) -> bool:
+    """Whether this is a variable of the body's, or a part of one."""
+    while node.kind in (CursorKind.MEMBER_REF_EXPR, CursorKind.ARRAY_SUBSCRIPT_EXPR):
+        node = peel(next(iter(node.get_children())))
+        if node.type.get_canonical().kind == TypeKind.POINTER:
+            return False
+    if node.kind != CursorKind.DECL_REF_EXPR:
+        return False
+    return bool(node.referenced.semantic_parent.kind != CursorKind.TRANSLATION_UNIT)
 
 
 def _is_bitfield(node: Cursor) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from compiled import TinyKernel
 
 from kpmagic import build
+from kpmagic.errors import CellError
 
 
 def rendered(tiny: TinyKernel, place: str, body: str, kind: str = "kprobe") -> str:
@@ -44,6 +45,28 @@ def test_where_a_value_lies_and_how_wide_it_is(
     expression: str, code: str, tiny: TinyKernel
 ) -> None:
     assert code in rendered(tiny, "sock_ready", f"emit(x = {expression});")
+
+
+@pytest.mark.parametrize(("statements", "code"), [
+    ("char to[16]; bpf_get_current_comm(to, sizeof(to));", "(to, KP_INDEX(sizeof(to), 17))"),
+    ("char to[16]; bpf_get_current_comm((void *)&to, 16);", "((void *)&to, 16)"),
+    ("char to[16]; bpf_get_current_comm(&to[4], cpu & 7);", "(&to[4], KP_INDEX(cpu & 7, 13))"),
+    ("char to[16]; bpf_get_current_comm(&to[cpu & 7], 1);", "(&to[KP_INDEX(cpu & 7, 16)], 1)"),
+    ("struct { long a; char b[8]; } to = {}; bpf_probe_read_kernel_str(to.b, 8, sk);",
+     "(to.b, 8, sk)"),
+    ("__u64 to = 0; bpf_probe_read_kernel(&to, sizeof(to), &sk->all);",
+     "(&to, KP_INDEX(sizeof(to), 9), &sk->all)"),
+])  # fmt: skip
+def test_helpers_fill_what_is_the_bodys_own(statements: str, code: str, tiny: TinyKernel) -> None:
+    assert code in rendered(tiny, "sock_ready", f"{statements} emit(cpu);")
+
+
+@pytest.mark.parametrize("to", ["sk", "&sk->all", "(void *)bpf_get_current_task()", "there",
+                                "sk->__sk_common.skc_name", "&there[2]", "to + 4"])
+def test_helpers_fill_nothing_of_the_kernels(to: str, tiny: TinyKernel) -> None:
+    body = f"char to[16] = {{}}; char *there = to; bpf_probe_read_kernel({to}, 4, sk); emit(to);"
+    with pytest.raises(CellError, match="a variable of the body's own only"):
+        rendered(tiny, "sock_ready", body)
 
 
 @pytest.mark.parametrize(("place", "code"), [
