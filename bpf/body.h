@@ -37,6 +37,11 @@
 #define KP_INDEX(i, n) (i)
 #endif
 
+/* A turn of a loop: BPF's verifier has seen that there is a last one. */
+#ifndef KP_TURN
+#define KP_TURN 1
+#endif
+
 /*
  * Division as BPF has it: by 0 the quotient is 0, and the remainder all of it. It has none with a
  * sign before its fourth version of instructions.

@@ -72,6 +72,17 @@ long kp_stack(void *regs, void *to, __u32 size, __u64 flags);
 		kp_i;                                                        \
 	})
 
+/* A turn of a loop: after more than a BPF program could make, the handler ends, its hit dropped. */
+#define KP_MOST_TURNS (1 << 18)
+#define KP_TURN                                                              \
+	({                                                                   \
+		if (++kp_hit->turns > KP_MOST_TURNS) {                       \
+			kp_hit->cpu->dropped++;                              \
+			return;                                              \
+		}                                                            \
+		true;                                                        \
+	})
+
 /* 0 for 0, 1 + log2 for what is above */
 static __always_inline __s32 kp_log2(__u64 value)
 {

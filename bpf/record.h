@@ -67,6 +67,7 @@ struct kp_hit {
 	__u32 site;	/* number of the place that was hit */
 	__u32 number;	/* of the CPU */
 	__u32 asked;	/* of the settings */
+	__u32 turns;	/* of loops, in a module */
 	__u8 wanted;	/* no filter and no sampling left it out */
 	__u8 nearly;	/* there are almost as many rows as were asked for */
 	__u8 injected;	/* the function is to return `value` */

@@ -39,6 +39,7 @@ _ZERO = re.compile(rb"\(?0[xX]?0*[uUlL]*\)?")
 _DIVISIONS = {b"/": "KP_QUOTIENT", b"%": "KP_REMAINDER"}
 _LITERALS = (CursorKind.INTEGER_LITERAL, CursorKind.CHARACTER_LITERAL, CursorKind.CXX_UNARY_EXPR)
 _CONSTANT = (CursorKind.UNARY_OPERATOR, CursorKind.BINARY_OPERATOR, CursorKind.CSTYLE_CAST_EXPR)
+_LOOPS = (CursorKind.FOR_STMT, CursorKind.WHILE_STMT, CursorKind.DO_STMT)
 _UNEVALUATED = (CursorKind.CXX_UNARY_EXPR, CursorKind.TYPE_REF)
 
 
@@ -109,7 +110,17 @@ class Walk:
             self._openings.append((start, start, "KP_LOCAL "))
         for child in children:
             self.value(child)
+        if kind in _LOOPS:
+            self._turn(children[0] if kind == CursorKind.DO_STMT else children[-1])
         return False
+
+    def _turn(self, body: Cursor) -> None:
+        """Count the turns of a loop: in a module no verifier has seen that it ends.
+
+        With an else of its own it takes nobody's: whatever stands here, and whatever follows.
+        """
+        start = body.extent.start.offset
+        self._openings.append((start, start, "if (!KP_TURN) {} else "))
 
     def _wrapped(self, node: Cursor, child: Cursor) -> bool:
         """An implicit cast or parentheses: still the same place, unless the cast changes it."""

@@ -61,6 +61,23 @@ def test_helpers_fill_what_is_the_bodys_own(statements: str, code: str, tiny: Ti
     assert code in rendered(tiny, "sock_ready", f"{statements} emit(cpu);")
 
 
+@pytest.mark.parametrize(("loop", "code"), [
+    ("for (int i = 0; i < 4; i++) sum += sk->all;",
+     "for (KP_LOCAL int i = 0; i < 4; i++) "
+     "if (!KP_TURN) {} else sum += KP_LOAD(long, &(sk->all));"),
+    ("for (;sum < 9;) { sum++; }", "for (;sum < 9;) if (!KP_TURN) {} else { sum++; }"),
+    ("if (tid) while (sum < 4) if (cpu) sum++; else sum += 2; else sum = 9;",
+     "if (tid) while (sum < 4) if (!KP_TURN) {} else if (cpu) sum++; else sum += 2; else sum = 9;"),
+    ("do sum++; while (sum < 4);", "do if (!KP_TURN) {} else sum++; while (sum < 4);"),
+    ("while (sum++ < 4);", "while (sum++ < 4)if (!KP_TURN) {} else ;"),
+    ("do { for (; sum < 3; sum++) {} } while (0);",
+     "do if (!KP_TURN) {} else { for (; sum < 3; sum++) if (!KP_TURN) {} else {} } while (0);"),
+])  # fmt: skip
+def test_turns_of_loops_are_counted(loop: str, code: str, tiny: TinyKernel) -> None:
+    text = rendered(tiny, "sock_ready", f"int sum = 0; {loop} emit(sum);")
+    assert f"KP_LOCAL int sum = 0; {code} " in text
+
+
 @pytest.mark.parametrize("to", ["sk", "&sk->all", "(void *)bpf_get_current_task()", "there",
                                 "sk->__sk_common.skc_name", "&there[2]", "to + 4"])
 def test_helpers_fill_nothing_of_the_kernels(to: str, tiny: TinyKernel) -> None:
