@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import threading
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import kpmagic
 from kpmagic.build import compiler_of
 from kpmagic.compiler.toolchain import find_clang
+from kpmagic.errors import TargetError
 
 HERE = Path(__file__).parent
 GUEST = HERE / "guest"
@@ -52,7 +54,12 @@ class Machine:
         for name in ("calls", "timed"):
             source = str(GUEST / f"{name}.c")
             _run("gcc", "-O2", "-Wall", "-static", "-o", str(BUILT / name), source)
-        self.vm = kpmagic.connect("sandbox", kernel=kernel, memory="1G")
+        self._kernel = kernel
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it anew when it is gone."""
+        self.vm = kpmagic.connect("sandbox", kernel=self._kernel, memory="1G")
         self._bcc: Bcc | None = None
 
     def shell(self, command: str) -> str:
@@ -117,7 +124,8 @@ class Bcc:
         self.seconds = float(said[1])
 
     def _serve(self, command: str) -> None:
-        self.machine.vm.run(command, lambda stream, text: None)
+        with contextlib.suppress(TargetError):  # whoever waits for an answer learns of it
+            self.machine.vm.run(command, lambda stream, text: None)
 
     def run(self, shape: str, output: str, calls: int) -> tuple[Workload, int, int, int]:
         """Return the workload, events delivered, lost as told, and processor time in ns."""

@@ -24,6 +24,8 @@ import tools  # noqa: E402
 from figures import Figures  # noqa: E402
 from machine import BUILT, Machine  # noqa: E402
 
+from kpmagic.errors import TargetLost  # noqa: E402
+
 EVENTS, QUICK_EVENTS = 1_000_000, 200_000
 # What quick holds against, where what is wanted is not reached, or few turns are not surer: a hit
 # beside libbpf C, the sandbox's start beside the bare kernel's, an event's cost beside BCC's
@@ -69,7 +71,7 @@ def quick(figures: Figures, machine: Machine) -> Iterator[Step]:
     )
 
 
-def take(figures: Figures, steps: Iterable[Step], again: int) -> None:
+def take(figures: Figures, machine: Machine, steps: Iterable[Step], again: int) -> None:
     """Take the steps; one that has made a ratio fall short up to so often again.
 
     Its figures are added to those that are there: the more there are, the less one moves them.
@@ -78,7 +80,13 @@ def take(figures: Figures, steps: Iterable[Step], again: int) -> None:
         short = set(figures.short)
         for turn in range(1 + again):
             print(f"bench: {title}{', again' if turn else ''} …", file=sys.stderr, flush=True)
-            step()
+            try:
+                step()
+            except TargetLost as error:  # emulated kernels die now and then: once more
+                print(f"bench: {error.message}", file=sys.stderr, flush=True)
+                machine.close()
+                machine.start()
+                step()
             figures.write(BUILT)
             if set(figures.short) <= short:
                 break
@@ -100,7 +108,7 @@ def main(arguments: list[str]) -> int:
         chosen = [step for step in steps if given.only in step[0]]
         if not chosen:
             parser.error(f"no step has {given.only!r} in its name")
-        take(figures, chosen, again)
+        take(figures, machine, chosen, again)
     finally:
         machine.close()
         print(figures.table())
