@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import resident
 from figures import Figures
 from machine import BUILT, CALLS, GUEST
 
@@ -86,7 +86,7 @@ def peak(how: str, events: int) -> None:
         if how != "spooled":
             run.df()
     vm.close()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+    print(resident.most())
 
 
 def starting(figures: Figures, turns: int, kernel: str = "6.1", bound: float = 1.25) -> None:

@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import threading
 import time
 
+import resident
 from figures import Figures
 
 import kpmagic
 
 EVENTS = 1_000_000
 COMMAND = f"dd if=/dev/zero of=/dev/null bs=10 count={EVENTS - 1000}"
-
-
-def _resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def measure(figures: Figures) -> None:
@@ -32,7 +28,7 @@ def measure(figures: Figures) -> None:
     connection = kpmagic.connect("sandbox")
     kpmagic.probe("vfs_read", "emit(count);", target=connection, command="true", follow=True).df()
     calls = 0  # what that first run imported is not of this one
-    before, started = _resident(), time.perf_counter()
+    before, started = resident.now(), time.perf_counter()
     run = kpmagic.probe(
         "vfs_read", "emit(a = count, b = count, c = count);",
         target=connection, command=COMMAND, follow=True,
@@ -47,5 +43,5 @@ def measure(figures: Figures) -> None:
     figures.add("dropped, as told", run.stats.dropped)
     figures.add("hits - rows - dropped", run.stats.hits - len(frame) - run.stats.dropped)
     figures.add("Python calls per event (all of them per batch)", calls / len(frame))
-    figures.add("growth of the process / columns", (_resident() - before) / columns)
+    figures.add("growth of the process / columns", (resident.now() - before) / columns)
     connection.close()
