@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # make setup    everything kpmagic needs: distribution packages (with sudo when not root) and .venv
 # make demo     run the first lesson in the sandbox and print what it shows
-# make test     all tests, AT_ONCE (2) at a time; test-unit: those without a kernel; test-kernel:
-#               those in the sandbox
+# make test     all tests, AT_ONCE (2) at a time, and of the cases as magics and on other kernels
+#               those that differ there; test-unit: those without a kernel; test-kernel: in the sandbox
 # make test-kernels  all kernel tests on all kernels, AT_ONCE (2) at a time; kernels-table then
 #               makes docs/kernels.md of what came of them
 # make test-browser  JupyterLab and Notebook 7 in a headless Chromium, which it installs
@@ -34,6 +34,9 @@ NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
 # the rest weigh memory and open files of their own process: alone, and nothing else in it
 TIMED := tests/notebooks/test_flood.py
+# of the *.case files those that a magic can do otherwise than a function, a newer kernel otherwise
+OF_MAGICS := first or errors or listing or sections
+OF_KERNELS := places or stacks or returns or together or types or members or modules
 IN_SANDBOXES := tests/kernel tests/notebooks tests/faults tests/runners tests/binder
 
 .PHONY: help setup test-runners lab lab-extension docs demo test test-unit test-kernel test-kernels kernels-table test-browser fuzz soak crash check lock bench bench-quick \
@@ -54,9 +57,11 @@ demo: setup
 test: setup
 	@.ci/ipykernel6
 	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 5.10 --kernel 7.2 -k README
-	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 6.12 -k as-function
+	$(PYTEST) -n $(AT_ONCE) tests/kernel/test_cases.py --kernel 6.12 \
+	  -k 'as-function and ($(OF_KERNELS))'
 	$(PYTEST) -n $(AT_ONCE) tests/notebooks/test_lessons.py --kernel 6.12 -k live
-	$(PYTEST) -n $(AT_ONCE) --dist loadfile $(IN_SANDBOXES) --ignore=$(TIMED)
+	$(PYTEST) -n $(AT_ONCE) --dist loadfile $(IN_SANDBOXES) --ignore=$(TIMED) \
+	  -k 'not as-magic or $(OF_MAGICS)'
 	$(PYTEST) $(TIMED)
 	$(PYTEST) tests --ignore=tests/browser $(IN_SANDBOXES:%=--ignore=%)
 
