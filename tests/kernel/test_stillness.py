@@ -19,6 +19,7 @@ import kpmagic
 from kpmagic.channel.connection import Connection
 from kpmagic.errors import TargetLost
 
+PATIENCE = 20.0  # s for the first hit
 TIMES = 6  # with nobody standing still each of them was the kernel's end every second time
 FLOOD = "for i in 1 2; do dd if=/dev/zero of=/dev/null bs=1 & done; wait"
 FROZEN = "cat /sys/fs/cgroup/kpmagic.*/cgroup.freeze | sort -u"
@@ -42,7 +43,7 @@ def flooded(sandbox: Connection) -> Iterator[Connection]:
 
     thread = threading.Thread(target=flood)
     thread.start()
-    time.sleep(0.3)
+    sandbox.run("until pgrep -x dd >/dev/null; do sleep 0.05; done")
     yield sandbox
     if sandbox.alive:
         sandbox.run("pkill -x dd")
@@ -62,7 +63,9 @@ def once(connection: Connection, way: str) -> int:
     (kind, symbol), options = WAYS[way]
     plant = kpmagic.probe if kind == "kprobe" else kpmagic.retprobe
     with plant(symbol, "count();", target=connection, **options) as run:
-        time.sleep(0.05)
+        end = time.monotonic() + PATIENCE
+        while not run.stats.hits and time.monotonic() < end:
+            time.sleep(0.05)
     check(run)
     return run.stats.hits
 
