@@ -13,6 +13,15 @@ from typing import Any
 
 from clang.cindex import Cursor, CursorKind, TypeKind
 
+from kpmagic.compiler.cursors import (
+    is_bitfield,
+    is_context,
+    is_literal,
+    is_of_context,
+    is_own,
+    is_pointer,
+    peel,
+)
 from kpmagic.compiler.types import (
     ARRAYS,
     describe,
@@ -24,7 +33,6 @@ from kpmagic.compiler.types import (
 )
 
 MARK = "__kp"  # the function that stands for emit and the aggregations
-SCAFFOLD_LINES = 2  # what stands before the user's text; see kpmagic/cell/marked.py
 STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
 ERRNO = "__kp_errno_name"
 STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}
@@ -37,8 +45,6 @@ FILLING = {"bpf_get_current_comm": 0, "bpf_get_stack": 1, "bpf_probe_read_kernel
 _COMMENT = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _ZERO = re.compile(rb"\(?0[xX]?0*[uUlL]*\)?")
 _DIVISIONS = {b"/": "KP_QUOTIENT", b"%": "KP_REMAINDER"}
-_LITERALS = (CursorKind.INTEGER_LITERAL, CursorKind.CHARACTER_LITERAL, CursorKind.CXX_UNARY_EXPR)
-_CONSTANT = (CursorKind.UNARY_OPERATOR, CursorKind.BINARY_OPERATOR, CursorKind.CSTYLE_CAST_EXPR)
 _LOOPS = (CursorKind.FOR_STMT, CursorKind.WHILE_STMT, CursorKind.DO_STMT)
 _UNEVALUATED = (CursorKind.CXX_UNARY_EXPR, CursorKind.TYPE_REF)
 
@@ -51,16 +57,6 @@ class Refused(Exception):
         self.offset = offset
         self.message = message
         self.hint = hint
-
-
-def peel(node: Cursor) -> Cursor:
-    """Return the expression under implicit casts and parentheses."""
-    while node.kind in (CursorKind.UNEXPOSED_EXPR, CursorKind.PAREN_EXPR):
-        children = list(node.get_children())
-        if len(children) != 1:
-            break
-        node = children[0]
-    return node
 
 
 class Walk:
@@ -137,7 +133,7 @@ class Walk:
         base = children[0]
         if peel(base).type.get_canonical().kind != TypeKind.POINTER:
             return self.place(base)
-        if _is_context(peel(base)):
+        if is_context(peel(base)):
             return False
         self.value(base)
         return True
@@ -197,8 +193,8 @@ class Walk:
         """Whether a division may be one that BPF cannot do, or no processor can."""
         about = describe(node.type)
         divisor = self.text[right.extent.start.offset : right.extent.end.offset]
-        if _is_literal(right) and not _ZERO.fullmatch(divisor):
-            return bool(about["signed"]) and not _is_literal(left)
+        if is_literal(right) and not _ZERO.fullmatch(divisor):
+            return bool(about["signed"]) and not is_literal(left)
         return bool(about["kind"] == "int")
 
     def _divide(self, node: Cursor, left: Cursor, right: Cursor, macro: str, assigns: bool) -> None:
@@ -221,7 +217,7 @@ class Walk:
         self._closings.append((right.extent.end.offset, right.extent.end.offset, "))"))
 
     def _written(self, node: Cursor) -> None:
-        if _is_of_context(node):
+        if is_of_context(node):
             raise Refused(
                 node.extent.start.offset,
                 "a probe may not write to the registers",
@@ -242,7 +238,7 @@ class Walk:
                 {"call": int(number), "arguments": [self._argument(a) for a in arguments]}
             )
             return False
-        if children and _is_pointer(peel(children[0])):
+        if children and is_pointer(peel(children[0])):
             raise Refused(
                 node.extent.start.offset,
                 "a handler cannot call what a pointer leads to",
@@ -304,7 +300,7 @@ class Walk:
             memory = peel(next(iter(memory.get_children())))
         elif memory.type.get_canonical().kind not in ARRAYS:
             return None
-        return memory if _is_own(memory) else None
+        return memory if is_own(memory) else None
 
     def _argument(self, node: Cursor) -> dict[str, Any]:
         """Describe an argument of emit or of an aggregation."""
@@ -362,7 +358,7 @@ class Walk:
 
     def _load(self, node: Cursor) -> None:
         start, end = node.extent.start.offset, node.extent.end.offset
-        if _is_bitfield(node):
+        if is_bitfield(node):
             self._load_bits(node, start, end)
             return
         name = named(node.type, self.text[start:end].decode("latin-1"))
@@ -381,60 +377,3 @@ class Walk:
         opening, closing = load_bits(node.type, first, node.referenced.get_bitfield_width())
         self._openings.append((start, start, opening + ("(" if arrow else "&(")))
         self._closings.append((base.extent.end.offset, end, ")" + closing))
-
-
-def _is_literal(node: Cursor) -> bool:
-    """Whether an expression is made of numbers alone: where C wants a constant it stays one."""
-    node = peel(node)
-    if node.kind == CursorKind.DECL_REF_EXPR:
-        return bool(node.referenced.kind == CursorKind.ENUM_CONSTANT_DECL)
-    if node.kind in _LITERALS:
-        return True
-    children = [each for each in node.get_children() if each.kind != CursorKind.TYPE_REF]
-    return node.kind in _CONSTANT and all(map(_is_literal, children))
-
-
-def _is_of_context(node: Cursor) -> bool:
-    """Whether this is a member of the builtin ``regs``, at any depth."""
-    node = peel(node)
-    while node.kind == CursorKind.MEMBER_REF_EXPR:
-        node = peel(next(iter(node.get_children())))
-        if _is_context(node):
-            return True
-    return False
-
-
-def _is_pointer(callee: Cursor) -> bool:
-    """Whether a pointer is called, and no function: a helper of kpmagic.bpf.h counts as one."""
-    if callee.kind != CursorKind.DECL_REF_EXPR:
-        return True
-    declared = callee.referenced
-    variable = declared.kind in (CursorKind.VAR_DECL, CursorKind.PARM_DECL)
-    return variable and declared.semantic_parent.kind != CursorKind.TRANSLATION_UNIT
-
-
-def _is_own(node: Cursor) -> bool:
-    """Whether this is a variable of the body's, or a part of one."""
-    while node.kind in (CursorKind.MEMBER_REF_EXPR, CursorKind.ARRAY_SUBSCRIPT_EXPR):
-        node = peel(next(iter(node.get_children())))
-        if node.type.get_canonical().kind == TypeKind.POINTER:
-            return False
-    if node.kind != CursorKind.DECL_REF_EXPR:
-        return False
-    return bool(node.referenced.semantic_parent.kind != CursorKind.TRANSLATION_UNIT)
-
-
-def _is_bitfield(node: Cursor) -> bool:
-    return node.kind == CursorKind.MEMBER_REF_EXPR and bool(node.referenced.is_bitfield())
-
-
-def _is_context(node: Cursor) -> bool:
-    """Whether this is the builtin ``regs``: the program's own context, which is loaded directly.
-
-    A parameter or a variable of the user's may have the same name.
-    """
-    if node.kind != CursorKind.DECL_REF_EXPR or node.spelling != "regs":
-        return False
-    declaration = node.referenced
-    of_the_user = declaration.location.line > SCAFFOLD_LINES
-    return declaration.kind == CursorKind.VAR_DECL and not of_the_user
