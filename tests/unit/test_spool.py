@@ -330,7 +330,7 @@ def test_memory_stays_as_it_is(tmp_path: Path) -> None:
     assert spool.rows == 200_000
     grown = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(held)]
     assert min(arrow for arrow, _ in grown) <= 0
-    assert min(python for _, python in grown) < 50_000
+    assert min(python for _, python in grown) < 17_000
     assert len(spool.head(20)) == 20
     assert len(spool.df()) == 200_000
     spool.discard()
