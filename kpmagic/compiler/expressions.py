@@ -18,10 +18,10 @@ from kpmagic.compiler.cursors import (
     is_context,
     is_literal,
     is_of_context,
-    is_own,
     is_pointer,
     peel,
 )
+from kpmagic.compiler.filling import FILLING, own_memory, room
 from kpmagic.compiler.types import (
     ARRAYS,
     describe,
@@ -37,10 +37,14 @@ STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
 ERRNO = "__kp_errno_name"
 STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}
 
-# helpers that fill memory: which argument it is; the next is its size
-FILLING = {"bpf_get_current_comm": 0, "bpf_get_stack": 1, "bpf_probe_read_kernel": 0,
-           "bpf_probe_read_kernel_str": 0, "bpf_probe_read_user": 0,
-           "bpf_probe_read_user_str": 0}  # fmt: skip
+# what has a value in an argument of `MARK` alone: what is wrong elsewhere, and what to do
+_IN_ARGUMENTS = {
+    **dict.fromkeys(STRINGS, ("a string can only be a column or a key",
+                              "write emit(name = str(…)), or compare single characters")),
+    ERRNO: ("an error's name can only be a column or a key", "compare the number: retval == -2"),
+    **dict.fromkeys(STACKS, ("a stack can only be a column or a key",
+                             "write emit(kstack()), or count(by = kstack())")),
+}  # fmt: skip
 
 _COMMENT = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _ZERO = re.compile(rb"\(?0[xX]?0*[uUlL]*\)?")
@@ -248,59 +252,20 @@ class Walk:
             self.value(argument)
         if node.spelling in FILLING:
             self._fill(node.spelling, *list(node.get_arguments())[FILLING[node.spelling] :][:2])
-        if node.spelling in STRINGS:
-            raise Refused(
-                node.extent.start.offset,
-                "a string can only be a column or a key",
-                "write emit(name = str(…)), or compare single characters",
-            )
-        if node.spelling == ERRNO:
-            raise Refused(
-                node.extent.start.offset,
-                "an error's name can only be a column or a key",
-                "compare the number: retval == -2",
-            )
-        if node.spelling in STACKS:
-            raise Refused(
-                node.extent.start.offset,
-                "a stack can only be a column or a key",
-                "write emit(kstack()), or count(by = kstack())",
-            )
+        if node.spelling in _IN_ARGUMENTS:
+            raise Refused(node.extent.start.offset, *_IN_ARGUMENTS[node.spelling])
         return False
 
     def _fill(self, helper: str, memory: Cursor, size: Cursor) -> None:
         """Keep a helper inside a variable of the body's own: in a module no verifier does."""
-        own = self._own(memory)
+        own = own_memory(memory, self.text)
         if own is None:
             raise Refused(
                 memory.extent.start.offset,
                 f"{helper}() may fill a variable of the body's own only",
                 "declare one, and give its address: char name[16]; … &name, sizeof(name)",
             )
-        self._index(size, self._room(own) + 1)
-
-    def _room(self, own: Cursor) -> int:
-        """Return the bytes there are from where a variable, member or element begins."""
-        size: int = own.type.get_canonical().get_size()
-        if own.kind == CursorKind.ARRAY_SUBSCRIPT_EXPR:
-            array, index = own.get_children()
-            text = self.text[index.extent.start.offset : index.extent.end.offset]
-            whole: int = peel(array).type.get_canonical().get_size()
-            return whole - size * int(text) if text.isdigit() else size
-        return size
-
-    def _own(self, memory: Cursor) -> Cursor | None:
-        """Return the variable, member or element whose address is given, if it is the body's."""
-        memory = peel(memory)
-        while memory.kind == CursorKind.CSTYLE_CAST_EXPR:
-            memory = peel(list(memory.get_children())[-1])
-        if memory.kind == CursorKind.UNARY_OPERATOR:
-            if self.text[memory.extent.start.offset :][:1] != b"&":
-                return None
-            memory = peel(next(iter(memory.get_children())))
-        elif memory.type.get_canonical().kind not in ARRAYS:
-            return None
-        return memory if is_own(memory) else None
+        self._index(size, room(own, self.text) + 1)
 
     def _argument(self, node: Cursor) -> dict[str, Any]:
         """Describe an argument of emit or of an aggregation."""
