@@ -106,9 +106,11 @@ def test_the_clock_is_the_notebooks(copies: list[Connection]) -> None:
         before = time.time_ns()
         told = int(said(each, "date +%s%N"))
         assert before - CLOCK_NS < told < time.time_ns() + CLOCK_NS
-        code = "import time; print(time.time_ns() - time.monotonic_ns())"
-        offset = int(said(each, f"python3 -c '{code}'"))
-        assert abs(offset - each.hello["realtime_minus_monotonic"]) < CLOCK_NS
+        # a guest may be held up between two clocks
+        code = "import time\nfor _ in range(20): print(time.time_ns() - time.monotonic_ns())"
+        offsets = map(int, said(each, f"python3 -c '{code}'").split())
+        told = each.hello["realtime_minus_monotonic"]
+        assert min(abs(offset - told) for offset in offsets) < CLOCK_NS
 
 
 def test_nothing_of_a_notebook_is_saved(machine: Path) -> None:

@@ -37,8 +37,9 @@ def test_sweep(sandbox: Connection, alive: bool) -> None:
         assert answer["removed"] == []
         (cgroup, note, module) = said(sandbox, LOOK)
         assert module == "dummy"
-        clear = f"echo 1 >{cgroup}/cgroup.kill; rm /run/kpmagic-agents/{note}; rmmod dummy"
-        assert said(sandbox, f"{clear}; sleep 0.5; rmdir {cgroup}") == []
+        clear = f"kill -9 $(cat {cgroup}/cgroup.procs); rm /run/kpmagic-agents/{note}; rmmod dummy"
+        gone = f"until rmdir {cgroup} 2>/dev/null; do sleep 0.05; done"
+        assert said(sandbox, f"{clear}; {gone}") == []
     else:
         cgroup = "/sys/fs/cgroup/kpmagic.999999.4711.77"
         assert answer["removed"] == [f"cgroup {cgroup}", "module dummy"]

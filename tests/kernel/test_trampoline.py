@@ -22,6 +22,11 @@ from kpmagic.planted.values import Place
 from kpmagic.session import session
 
 BACKENDS = ("bpf", "kmod")
+# of five bytes, as gcc writes it, and as Linux 5.10 writes it again behind a probe that has left
+# (arch/x86/include/asm/nops.h: P6_NOP5_ATOMIC, K8_NOP5_ATOMIC)
+NOPS = ("0f1f440000", "6666666690")
+# what ftrace calls: kprobes are safe from themselves since Linux 5.11
+CALLED = ("kprobe_ftrace_handler", "ftrace_ops_assist_func")
 
 
 def check(sandbox: Connection, place: Place) -> None:
@@ -51,10 +56,10 @@ def test_at_the_entry_a_nop_becomes_a_call(sandbox: Connection, backend: str) ->
         check(sandbox, place)
     was_before(sandbox, place)
     assert place.mechanism == "ftrace"
-    assert "".join(each.before for each in place.changes) == "0f1f440000"
+    assert "".join(each.before for each in place.changes) in NOPS
     assert place.changes[0].after == "e8"
     assert place.detour is not None
-    assert any("kprobe_ftrace_handler" in step.does for step in place.detour.steps)
+    assert any(name in step.does for step in place.detour.steps for name in CALLED)
     assert place.detour.steps[-1].instructions[-1].mnemonic in ("ret", "jmp")
 
 
@@ -110,7 +115,7 @@ def test_a_replaced_probe_still_knows_what_was_there(sandbox: Connection) -> Non
     with second:
         (place,) = kpmagic.trampoline(second).places
         assert first.state == "stopped"
-    assert "".join(each.before for each in place.changes) == "0f1f440000"
+    assert "".join(each.before for each in place.changes) in NOPS
 
 
 def test_a_place_behind_another_probe_is_known_too(sandbox: Connection) -> None:
