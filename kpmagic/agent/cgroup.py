@@ -8,6 +8,7 @@ import os
 import signal
 import time
 
+from kpmagic.agent import dying
 from kpmagic.agent.identity import identity
 from kpmagic.agent.refusal import Refused, refused_os
 
@@ -115,12 +116,14 @@ class Cgroup(Group):
         _start_warden(prefix())
 
     def end(self) -> None:
-        """Kill what is in it and remove it; while something in it does not die, the warden has it.
+        """Kill what is in it and remove it, later where something in it does not die at once.
 
-        That is no reason for the agent to die with all its runs.
+        That is no reason for the agent to wait, or to die, with all its runs.
         """
-        with contextlib.suppress(OSError):
+        try:
             self.remove()
+        except OSError:
+            dying.groups.add(self.path)
 
     def add(self, pid: int) -> None:
         """Move a process into it. Raises OSError."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from kpmagic.agent import arguments, wire
+from kpmagic.agent import arguments, dying, wire
 from kpmagic.agent.channel import Channel, HangUp
 from kpmagic.agent.refusal import Refused, refused_os
 
@@ -51,6 +51,7 @@ class Agent:
                 self.take()
             for owner in [*self.commands.values(), *self.runs.values()]:
                 self.step(owner, ready)
+            dying.look()
             self.channel.flush()
 
     def step(self, owner: Any, ready: set[int]) -> None:

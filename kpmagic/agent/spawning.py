@@ -9,7 +9,7 @@ import select
 import signal
 from collections.abc import Sequence
 
-from kpmagic.agent import fresh
+from kpmagic.agent import dying, fresh
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 READ_SIZE = 1 << 16
@@ -65,7 +65,10 @@ def killed(pid: int, pidfd: int) -> int | None:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.poll(DEATH_MS)
-    return ended(pid)
+    code = ended(pid)
+    if code is None:
+        dying.children.add(pid)
+    return code
 
 
 class Stream:

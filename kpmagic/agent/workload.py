@@ -86,7 +86,10 @@ class Workload:
 
     def _end(self) -> list[tuple[str, str]]:
         """Take exit code and last words. A descendant may hold the pipes: not waited for."""
-        self._left(ended(self._pid))
+        code = ended(self._pid)
+        if code is None:
+            return []
+        self._left(code)
         texts = []
         for stream in list(self._streams.values()):
             texts.append((stream.name, stream.rest()))

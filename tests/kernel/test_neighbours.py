@@ -29,6 +29,7 @@ MODULE_LICENSE("GPL");
 SCARCE = "prlimit --pid {0} --nofile=8:65536; sleep 4; prlimit --pid {0} --nofile=65536:65536"
 FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
 READ = "exec cat /sys/module/slow/parameters/slow"
+LEFT = "ls -d /sys/fs/cgroup/kpmagic.*; ps -o stat= --ppid {0} | grep Z"
 
 
 def test_a_command_that_does_not_die(sandbox: Connection) -> None:
@@ -47,7 +48,14 @@ def test_a_command_that_does_not_die(sandbox: Connection) -> None:
         assert other.state == "running"
         assert other.stop().stats.hits >= 1
         time.sleep(max(0.0, began + SLEEP + 1 - time.monotonic()))
-    assert sandbox.run("/bin/true") == 0
+    assert len(left(sandbox)) == 1, "the looking one's own cgroup is not the only one"
+
+
+def left(sandbox: Connection) -> list[str]:
+    """Return the cgroups of commands, and what is dead and not waited for."""
+    texts: list[str] = []
+    sandbox.run(LEFT.format(sandbox.hello["pid"]), lambda _, text: texts.append(text))
+    return "".join(texts).split()
 
 
 def run_until(reply: Reply, sandbox: Connection) -> None:
