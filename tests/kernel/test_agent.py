@@ -129,12 +129,12 @@ def commands(runner: Runner) -> int:
     return len("".join(texts).split())
 
 
-def only_the_counting(runner: Runner) -> bool:
-    """Whether there is no other command, once those that were killed before have died."""
+def wait_for_the_dying(runner: Runner) -> None:
+    """Return when the commands that were killed before have died."""
     end = time.monotonic() + PATIENCE
-    while (found := commands(runner)) != 1 and time.monotonic() < end:
+    while commands(runner) != 1:
+        assert time.monotonic() < end, "a command that was killed is still there"
         time.sleep(0.1)
-    return found == 1
 
 
 @pytest.fixture(scope="session")
@@ -324,10 +324,11 @@ def test_many_leftovers_are_judged(
 )
 def test_what_cannot_be_attached_leaves_nothing(runner: Runner, place: dict[str, Any]) -> None:
     programs = [{"program": "entry", "symbol": SYSCALL}, {"program": "entry", **place}]
+    wait_for_the_dying(runner)
     with pytest.raises(AttachError):
         runner.start("entry", programs=programs, command="sleep 60")
     assert runner.probed() == []
-    assert only_the_counting(runner)
+    assert commands(runner) == 1
 
 
 def test_an_object_that_is_none(runner: Runner) -> None:

@@ -49,6 +49,7 @@ def test_a_command_that_does_not_die(sandbox: Connection) -> None:
         assert other.stop().stats.hits >= 1
         time.sleep(max(0.0, began + SLEEP + 1 - time.monotonic()))
     assert len(left(sandbox)) == 1, "the looking one's own cgroup is not the only one"
+    assert sandbox.run("/bin/true") == 0
 
 
 def left(sandbox: Connection) -> list[str]:
