@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kpmagic.agent import session, wire
+from kpmagic.agent import dying, session, wire
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.compiling import Compiling
 from kpmagic.agent.kmodule import ModuleSession
@@ -51,13 +51,17 @@ def made(kind: type, **values: Any) -> Any:
     return found
 
 
-def test_a_process_that_does_not_die_ends_no_run_but_its_own(tmp_path: Path) -> None:
+def test_a_process_that_does_not_die_ends_no_run_but_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dying, "groups", set())
     (tmp_path / "group" / "busy").mkdir(parents=True)  # as a cgroup is that has a process in it
     group = made(Cgroup, path=str(tmp_path / "group"))
     with pytest.raises(OSError, match="not empty"):
         group.remove()
     made(Workload, cgroup=group, _go=-1, _held=-1, _pidfd=-1, _streams={}).close()
     made(Tool, _cgroup=group, _pidfd=-1, _open=[]).close()
+    assert dying.groups == {group.path}
 
 
 @pytest.mark.parametrize("word", ["counters", "aggregates", "planted"])

@@ -8,7 +8,15 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from kpmagic.agent import dying
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dying, "children", set())
+    monkeypatch.setattr(dying, "groups", set())
 
 
 def test_a_child_is_waited_for_when_it_has_died() -> None:
