@@ -21,6 +21,7 @@ for group in "$0".*; do
     if [ -e "$group/cgroup.kill" ]; then
         echo 1 > "$group/cgroup.kill"
     else
+        echo 1 > "$group/cgroup.freeze"
         while read -r pid; do kill -9 "$pid"; done < "$group/cgroup.procs"
     fi
     for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -49,6 +50,7 @@ class Group:
             self._kill_each()
 
     def _kill_each(self) -> None:
+        self.freeze(True)  # what forks would be another process each time
         end = time.monotonic() + KILL_SECONDS
         while (pids := self.pids()) and time.monotonic() < end:
             for pid in pids:

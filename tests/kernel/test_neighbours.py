@@ -28,6 +28,7 @@ MODULE_LICENSE("GPL");
 """
 SCARCE = "prlimit --pid {0} --nofile=8:65536; sleep 4; prlimit --pid {0} --nofile=65536:65536"
 FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
+HOP = "hop() { (hop &); }; for each in $(seq 200); do hop; done; sleep 60"
 READ = "exec cat /sys/module/slow/parameters/slow"
 LEFT = "ls -d /sys/fs/cgroup/kpmagic.*; ps -o stat= --ppid {0} | grep Z"
 
@@ -57,6 +58,12 @@ def left(sandbox: Connection) -> list[str]:
     texts: list[str] = []
     sandbox.run(LEFT.format(sandbox.hello["pid"]), lambda _, text: texts.append(text))
     return "".join(texts).split()
+
+
+def test_processes_that_fork_and_end(sandbox: Connection) -> None:
+    """Whoever kills what is listed there kills none: each is another process by then."""
+    kpmagic.probe("kernel_clone", "emit(pid);", target=sandbox, command=HOP, max_time="1s")
+    assert len(left(sandbox)) == 1, "the looking one's own cgroup is not the only one"
 
 
 def run_until(reply: Reply, sandbox: Connection) -> None:
