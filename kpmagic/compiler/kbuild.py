@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,11 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from kpmagic.compiler import kbuild_steps
+from kpmagic.compiler.kbuild_steps import RECORDER, RECORDING, Step
 from kpmagic.compiler.kbuild_worker import UNCONFINED
 from kpmagic.errors import BuildError, MissingDependency, NotPermitted
 
@@ -128,44 +132,83 @@ def build(kbuild: Kbuild, name: str, files: Mapping[str, str], types: Path | Non
     ``types`` is the folder of a vmlinux.h, which their Makefile calls KPMAGIC_TYPES.
     Raises BuildError, NotPermitted.
     """
+    given = [*([] if types is None else [f"KPMAGIC_TYPES={types}"]), *kbuild.settings]
+    place = kbuild_steps.place(kbuild.folder, *given)
+    readable = [*kbuild.readable, *([] if types is None else [types])]
+    known = kbuild_steps.read(place)
+    if known is not None:
+        with _working(files) as work:
+            code, log = _run(known.at(str(work)), work, readable)
+            if not code or _is_the_module_s(log):
+                return _built(work, name, code, log)
+    with _working(files) as work:  # nothing is known, or is no longer as it was
+        (work / RECORDER).write_text(RECORDING)
+        code, log = _run([_whole(kbuild, work, given)], work, readable)
+        if not code and (found := kbuild_steps.noted(work)) is not None:
+            with suppress(OSError):  # without room the next build begins from the beginning too
+                kbuild_steps.write(place, found)
+        return _built(work, name, code, log)
+
+
+@contextmanager
+def _working(files: Mapping[str, str]) -> Iterator[Path]:
+    """A folder with the files of a module, for as long as it is built."""
     work = Path(tempfile.mkdtemp(prefix="kpmagic-kbuild-"))
     try:
         for file, text in files.items():
             (work / file).write_bytes(text.encode("utf-8", errors="surrogatepass"))
         (work / STACK[0]).write_text(STACK[1])
-        code, log = _make(kbuild, work, types)
-        log = log.replace(f"{work}/", "")
-        if code == UNCONFINED:
-            raise NotPermitted(
-                "a module is not compiled as root here: this kernel has no Landlock, so nothing "
-                "would keep the compiler from reading root's files",
-                hint="run the notebook as an ordinary user",
-            )
-        if code:
-            raise KbuildFailed(last_words(log), log)
-        return Built((work / f"{name}.ko").read_bytes(), log)
+        yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _make(kbuild: Kbuild, work: Path, types: Path | None) -> tuple[int, str]:
-    """Run make; return its exit code and what it said. Raises BuildError when it takes too long."""
-    make = shutil.which("make", path=PATH) or "make"
-    named = [] if types is None else [f"KPMAGIC_TYPES={types}"]
-    readable = [*kbuild.readable, *([] if types is None else [types])]
-    command = [
-        sys.executable, "-I", "-m", "kpmagic.compiler.kbuild_worker",
-        str(work), *READABLE, *map(str, readable), "--",
-        make, "-s", "-j2", "-C", str(kbuild.folder), f"M={work}", *named, *kbuild.settings,
-        "modules",
-    ]  # fmt: skip
+def _is_the_module_s(log: str) -> bool:
+    """Whether gcc or modpost say what is wrong: a build from the beginning would say the same."""
+    return bool(undefined(log)) or any(each.is_error for each in diagnostics(log))
+
+
+def _built(work: Path, name: str, code: int, log: str) -> Built:
+    """Return what was built. Raises BuildError, NotPermitted."""
+    log = log.replace(f"{work}/", "")
+    if code == UNCONFINED:
+        raise NotPermitted(
+            "a module is not compiled as root here: this kernel has no Landlock, so nothing "
+            "would keep the compiler from reading root's files",
+            hint="run the notebook as an ordinary user",
+        )
+    if code:
+        raise KbuildFailed(last_words(log), log)
+    return Built((work / f"{name}.ko").read_bytes(), log)
+
+
+def _whole(kbuild: Kbuild, work: Path, given: list[str]) -> Step:
+    """Return the one step that is Kbuild from its beginning, noting those it starts."""
+    arguments = ("-s", "-C", str(kbuild.folder), f"M={work}", f"MAKE=/bin/sh {work / RECORDER}",
+                 *given, "modules")  # fmt: skip
+    environment = {"PATH": PATH, "LC_ALL": "C", "TMPDIR": str(work), "KPMAGIC_MAKE": _make()}
+    return Step(str(work), arguments, environment)
+
+
+def _make() -> str:
+    return shutil.which("make", path=PATH) or "make"
+
+
+def _run(steps: list[Step], work: Path, readable: list[Path]) -> tuple[int, str]:
+    """Take steps until one fails; return its exit code and what all said.
+
+    Raises BuildError when they take too long.
+    """
+    worker = [sys.executable, "-I", "-m", "kpmagic.compiler.kbuild_worker",
+              str(work), *READABLE, *map(str, readable)]  # fmt: skip
+    told = json.dumps([[step.folder, [_make(), "-j2", *step.arguments], step.environment]
+                       for step in steps])  # fmt: skip
     process = subprocess.Popen(
-        command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True,
-        env={"PATH": PATH, "LC_ALL": "C", "TMPDIR": str(work)},
+        worker, cwd=work, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True, env={"PATH": PATH, "LC_ALL": "C"},
     )  # fmt: skip
     try:
-        output, _ = process.communicate(timeout=SECONDS)
+        output, _ = process.communicate(told.encode(), timeout=SECONDS)
     except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

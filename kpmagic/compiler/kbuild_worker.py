@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Confines itself, then becomes make: started as ``python -I -m kpmagic.compiler.kbuild_worker``.
+"""Confines itself, then builds: started as ``python -I -m kpmagic.compiler.kbuild_worker``.
 
-Arguments: the folder of the module, which alone can be written, then folders that can be read,
-``--``, and make's command line.
+Arguments: the folder of the module, which alone can be written, then folders that can be read.
+Standard input: JSON, a list of steps, each a folder, a command line and an environment.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -17,18 +18,25 @@ CPU_SECONDS = 120
 UNCONFINED = 77  # exit code: root, and nothing keeps the compiler from reading root's files
 
 
-def main(arguments: list[str]) -> None:
-    """Become make, or end with UNCONFINED."""
-    end = arguments.index("--")
-    work, *readable = arguments[:end]
-    command = arguments[end + 1 :]
+def main(arguments: list[str]) -> int:
+    """Take the steps; return the exit code of the first that fails, UNCONFINED, or 0."""
+    steps = json.load(sys.stdin)
+    work, *readable = arguments
     confined = confine(
         readable, memory=MEMORY, cpu_seconds=CPU_SECONDS, writable=[work, "/dev/null"]
     )
     if not confined and os.geteuid() == 0:
-        sys.exit(UNCONFINED)
-    os.execv(command[0], command)
+        return UNCONFINED
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    for folder, command, environment in steps:
+        os.chdir(folder)
+        pid = os.posix_spawn(command[0], command, environment)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code:
+            return code if code > 0 else 128 - code
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from samples import CLASSIC, HELLO
 
 import kpmagic
 from kpmagic.channel.connection import Connection
+from kpmagic.compiler import kbuild, kbuild_steps
 from kpmagic.kp.doctor_kernel import findings
 from kpmagic.kp.stages import stage
+from kpmagic.modules.build import headers_of, makefile
 
 FORKS = "i=0; while [ $i -lt 23 ]; do /bin/true; i=$((i+1)); done"
 
@@ -165,6 +168,25 @@ def test_what_was_built_before_is_not_built_again(sandbox: Connection) -> None:
     again = kpmagic.module("hello", HELLO % 0, target=sandbox, duration="10ms")
     assert again.info["build_seconds"] == 0.0
     assert again.log.rows >= 2
+
+
+def test_what_kbuild_found_out_before_builds_the_same_module(
+    sandbox: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(kbuild_steps, "place", lambda *_: tmp_path / "steps")
+    whole = []
+    monkeypatch.setattr(kbuild, "_whole", lambda *given, make=kbuild._whole: (
+        whole.append(given), make(*given))[1])  # fmt: skip
+    tools = kbuild.kbuild_in(headers_of(sandbox.target, sandbox.release, lambda *_: None))
+    files = {"hello.c": HELLO % 0, "Makefile": makefile("hello")}
+    codes = []
+    for _ in range(2):
+        (tmp_path / "hello.ko").write_bytes(kbuild.build(tools, "hello", files, None).object)
+        codes.append(subprocess.run(["objdump", "-dr", "hello.ko"], cwd=tmp_path, check=True,
+                                    capture_output=True, text=True).stdout)  # fmt: skip
+    assert len(whole) == 1
+    assert codes[0] == codes[1]
+    assert "<init_module>:" in codes[0]
 
 
 def test_the_host_has_no_trace_of_a_build(sandbox: Connection) -> None:
