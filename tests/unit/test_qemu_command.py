@@ -55,6 +55,7 @@ def test_a_dying_kernel_ends_qemu(accelerator: qemu.Accelerator) -> None:
     assert {"oops=panic", "softlockup_panic=1", "panic=-1"} <= set(parameters)
     assert "-no-reboot" in found
     assert ("loglevel=5" in parameters) == (accelerator == "tcg")
+    assert ("norandmaps" in parameters) == (accelerator == "tcg")
 
 
 @pytest.mark.parametrize(
