@@ -46,6 +46,11 @@ class Timed:
     used: int
 
 
+# Real systems randomize the addresses of programs; a sandbox does not, and QEMU then keeps what it
+# has translated of a tracer's compiler from one start to the next, which no real machine does
+RANDOMIZE = "/proc/sys/kernel/randomize_va_space"
+
+
 class Machine:
     """A running sandbox. Everything in it ends with it."""
 
@@ -61,6 +66,7 @@ class Machine:
         """Start it, or start it anew when it is gone."""
         self.vm = kpmagic.connect("sandbox", kernel=self._kernel, memory="1G")
         self._bcc: Bcc | None = None
+        self.shell(f"echo 2 >{RANDOMIZE}")
 
     def shell(self, command: str) -> str:
         """Run a command there; return what it printed. Raises RuntimeError."""
