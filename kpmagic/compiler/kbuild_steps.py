@@ -3,8 +3,7 @@
 
 Kbuild's top Makefile asks gcc some thirty times what it can do, sets variables, and then starts
 make anew on scripts/Makefile.build, .modpost and .modfinal, each of which finds all it needs in its
-environment (Documentation/kbuild/modules.rst, "make -f"). Those starts are the same for each module
-of a kernel but for the folder, and are two thirds of the work.
+environment. Those starts are the same for each module of a kernel but for the folder.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -65,19 +65,22 @@ class Steps:
 
 
 def noted(work: Path) -> Steps | None:
-    """Return what was noted while a module was built in ``work``, None when nothing was."""
+    """Return what was noted while a module was built in ``work``, None when nothing usable was."""
     try:
-        words = (work / RECORD).read_text().split("\0")
-    except (FileNotFoundError, UnicodeDecodeError):
+        return Steps(str(work), tuple(_steps((work / RECORD).read_text().split("\0"))))
+    except (FileNotFoundError, ValueError):
         return None
-    steps, at = [], 0
+
+
+def _steps(words: list[str]) -> Iterator[Step]:
+    """Yield what RECORDING wrote. Raises ValueError."""
+    at = 0
     while at + 1 < len(words):
         count = int(words[at + 1])
         end = words.index("", at + 2 + count)
         arguments = tuple(words[at + 2 : at + 2 + count])
-        steps.append(Step(words[at], arguments, _environment(words[at + 2 + count : end])))
+        yield Step(words[at], arguments, _environment(words[at + 2 + count : end]))
         at = end + 1
-    return Steps(str(work), tuple(steps))
 
 
 def _environment(lines: list[str]) -> dict[str, str]:
