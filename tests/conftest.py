@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guests import Guests
 from hypothesis import settings
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -19,6 +20,9 @@ from kpmagic.session import session
 from kpmagic.targets import kernels
 
 HERE = Path(__file__).parent
+# These come first, in one guest: what compiles there takes a minute at first under emulation, and
+# a quarter of it once QEMU has translated LLVM.
+WITH_LLVM = ("test_bcc", "test_bcc_lessons", "test_bpftrace", "test_export", "test_oracles")
 
 # how long an example takes says more of the machine's load than of what is tested
 settings.register_profile("kpmagic", deadline=None)
@@ -49,6 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "kernel_version" in getattr(item, "fixturenames", ()):
             item.add_marker("kernel")
+    items.sort(key=lambda item: item.path.stem not in WITH_LLVM)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -70,30 +75,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def fetched_kernel(kernel_version: str) -> str:
     """A kernel version that is in the cache; fetched now if it was not."""
     return kernels.fetch(kernel_version).version
-
-
-class Guests:
-    """The one guest that runs: another version's is ended first."""
-
-    def __init__(self) -> None:
-        self.version = ""
-        self.connection: Connection | None = None
-
-    def running(self, version: str) -> Connection:
-        """Return a live connection to a guest with this kernel."""
-        alive = self.connection is not None and self.connection.alive
-        if self.connection is None or not alive or version != self.version:
-            self.end()
-            self.connection = kpmagic.connect("sandbox", kernel=version)
-            self.connection.wait_for_hello()
-            self.version = version
-        return self.connection
-
-    def end(self) -> None:
-        """End the guest."""
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guests import Guests
 from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
@@ -116,9 +117,10 @@ def test_as_module(run: Run, sandbox: Connection, folder: Path) -> None:
     check_program(output(sandbox, f"./{made.name} {READS}", made), run)
 
 
-@pytest.fixture
-def headers(sandbox: Connection) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def headers(guests: Guests, fetched_kernel: str) -> Iterator[Path]:
     """The headers of the guest's kernel, in a folder that it sees."""
+    sandbox = guests.running(fetched_kernel)
     release = str(sandbox.hello["release"])
     path = Path(tempfile.mkdtemp(dir=Path.cwd(), prefix="exported-headers-"))
     found = headers_of(sandbox.target, release, print).parent
