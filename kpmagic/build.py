@@ -23,7 +23,7 @@ from kpmagic.errors import BuildError, CellError
 from kpmagic.kernel.facts import KernelFacts
 from kpmagic.kernel.pruned import packed
 from kpmagic.model import Artifact, Plan, Probe, Source
-from kpmagic.whole import write_private
+from kpmagic.whole import keep, kept
 
 BACKENDS: dict[str, Backend] = {"bpf": Bpf(), "bcc": Bcc()}
 FRAME = ("frame.bpf.h", "who.bpf.h", "chosen.h")  # what is compiled with each handler
@@ -66,12 +66,13 @@ def build(plan: Plan, facts: KernelFacts) -> Artifact:
     if plan.probe.options.backend == "bcc":
         return for_bcc(plan, source, compiler, started)
     digest = _digest(source, compiler)
-    kept = compiler.headers.directory / "objects" / digest
-    object_ = _read(kept)
+    path = compiler.headers.directory / "objects" / digest
+    object_ = kept(path)
     if object_ is not None:
         return Artifact(source, object_, compiler.version, 0.0, digest)
     object_ = compile_source(source, compiler, plan.probe)
-    _write(kept, object_)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    keep(path, object_)
     return Artifact(source, object_, compiler.version, time.perf_counter() - started, digest)
 
 
@@ -134,18 +135,3 @@ def _digest(source: Source, compiler: Compiler) -> str:
     frame = [(bpf_directory() / name).read_text() for name in FRAME]
     parts = (source.text, *frame, *compiler.headers.arguments, compiler.version)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _read(path: Path) -> bytes | None:
-    """Return a kept object, None if there is none or it is damaged: its own hash comes first."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    mark, object_ = content[:32], content[32:]
-    return object_ if hashlib.sha256(object_).digest() == mark else None
-
-
-def _write(path: Path, object_: bytes) -> None:
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private(path, hashlib.sha256(object_).digest() + object_)

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_MARK = hashlib.sha256().digest_size
 
 
 @contextmanager
@@ -34,6 +37,21 @@ def write_private(path: Path, content: bytes) -> None:
     """Write a file that is its user's alone. Raises OSError."""
     with _replacing(path, 0o600) as file:
         file.write(content)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a private file for `kept`, after its SHA-256. Raises OSError."""
+    write_private(path, hashlib.sha256(content).digest() + content)
+
+
+def kept(path: Path) -> bytes | None:
+    """Return what `keep` has written, None if nothing is there or it is damaged."""
+    try:
+        found = path.read_bytes()
+    except OSError:
+        return None
+    mark, content = found[:_MARK], found[_MARK:]
+    return content if hashlib.sha256(content).digest() == mark else None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from kpmagic import cache
-from kpmagic.whole import write_private
+from kpmagic.whole import keep, kept
 
 RECORD = "kpmagic-steps"
 # What stands for make in the top Makefile: notes the first start on one of scripts/, and is make
@@ -95,11 +95,8 @@ def _environment(lines: list[str]) -> dict[str, str]:
 
 def read(path: Path) -> Steps | None:
     """Return kept steps, None if there are none or they are damaged."""
-    try:
-        mark, _, text = path.read_text().partition("\n")
-    except (OSError, ValueError):
-        return None
-    if hashlib.sha256(text.encode()).hexdigest() != mark:
+    text = kept(path)
+    if text is None:
         return None
     work, steps = json.loads(text)
     return Steps(work, tuple(Step(folder, tuple(words), env) for folder, words, env in steps))
@@ -107,8 +104,7 @@ def read(path: Path) -> Steps | None:
 
 def write(path: Path, steps: Steps) -> None:
     """Keep steps. Raises OSError."""
-    text = json.dumps(astuple(steps))
-    write_private(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode())
+    keep(path, json.dumps(astuple(steps)).encode())
 
 
 def place(folder: Path, *given: str) -> Path:

@@ -20,14 +20,13 @@ from ..compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
 from ..compiler.toolchain import bpf_directory
 from ..errors import BuildError, MissingDependency, Place, TargetError
 from ..model import Artifact, Module, Plan, Source
-from ..whole import write_private
+from ..whole import keep, kept
 
 if TYPE_CHECKING:
     from ..targets.base import Progress, Target
 
 LOCAL = "local"
 SYSTEM = Path("/lib/modules")
-MARK = 32  # bytes: a kept module's own SHA-256 comes first
 WARNING_FLAG = re.compile(r" \[-W[^\]]*\]$")
 
 
@@ -124,8 +123,8 @@ def build(
     tools = kbuild.kbuild_in(folder)
     started = time.perf_counter()
     digest = _digest(source, name, tools, types)
-    kept = cache.directory("modules") / digest
-    found = _read(kept)
+    path = cache.directory("modules") / digest
+    found = _read(path)
     seconds = 0.0
     if found is None:
         try:
@@ -133,7 +132,7 @@ def build(
         except KbuildFailed as failure:
             raise _at_the_cell(failure, file, cell, source) from None
         found = built.object, _warnings(built.log, file, cell)
-        _write(kept, *found)
+        _write(path, *found)
         seconds = time.perf_counter() - started
     object_, warnings = found
     return Artifact(source, object_, f"gcc {tools.version}", seconds, digest), warnings
@@ -188,17 +187,13 @@ def _first_use(name: str, source: Source, cell: Cell) -> Place | None:
 
 def _read(path: Path) -> tuple[bytes, list[str]] | None:
     """Return a kept module and its warnings, None if there is none or it is damaged."""
-    try:
-        content = path.read_bytes()
-    except OSError:
+    content = kept(path)
+    if content is None:
         return None
-    mark, rest = content[:MARK], content[MARK:]
-    if hashlib.sha256(rest).digest() != mark:
-        return None
-    text, _, object_ = rest.partition(b"\0")
+    text, _, object_ = content.partition(b"\0")
     return object_, text.decode().splitlines()
 
 
 def _write(path: Path, object_: bytes, warnings: list[str]) -> None:
-    content = "\n".join(warnings).replace("\0", "").encode("utf-8", "replace") + b"\0" + object_
-    write_private(path, hashlib.sha256(content).digest() + content)
+    text = "\n".join(warnings).replace("\0", "").encode("utf-8", "replace")
+    keep(path, text + b"\0" + object_)
