@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,13 @@ from kpmagic.agent.cgroup import Group
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.stillness import Change
 
+# PTRACE_SEIZE, which stops nobody; until its input ends
+TRACER = """
+import ctypes, os, sys
+seized = ctypes.CDLL(None).ptrace(0x4206, os.getppid(), None, None) == 0
+print("traces" if seized else "may not", flush=True)
+sys.stdin.read()
+"""
 GROUPS = ("1", "2", "3", "4.bcc")
 
 
@@ -55,6 +64,19 @@ def test_the_last_change_lets_them_go_on(groups: dict[str, Path]) -> None:
     assert frozen(groups) == ["1", "2", "3"]
     second.over()
     assert frozen(groups) == []
+
+
+def test_who_traces_the_agent_goes_on(groups: dict[str, Path]) -> None:
+    command = [sys.executable, "-c", TRACER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        if it.stdout.readline() != "traces\n":
+            pytest.skip("this kernel lets nobody trace a parent (kernel.yama.ptrace_scope)")
+        with Change():
+            assert frozen(groups) == []
+        it.communicate()
+    with Change():
+        assert frozen(groups) == ["1", "2", "3"]
 
 
 def test_a_group_that_is_gone_needs_nothing(groups: dict[str, Path]) -> None:
