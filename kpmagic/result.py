@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import KpmagicError
 from .life import Life, Lived
-from .model import Artifact, Plan, Site
+from .model import Artifact, Plan, Probe, Site
 from .rows import aggregates
 from .rows.recording import Rows, site_name
 from .rows.stack_names import STACKS, LookUp, StackNames, no_name
 from .shown import Shown, View
-from .stats import Stats, account
+from .stats import Emits, Stats, account
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BRANCH = re.compile(r"\b(if|for|while|do|switch|goto|return)\b|\?|&&|\|\|")
 
 
 class Result(Shown, Lived):
@@ -103,6 +106,7 @@ class Result(Shown, Lived):
             life.recording.rows,
             over=life.ended.is_set(),
             is_return=self.plan.probe.kind == "kretprobe",
+            emits=emits(self.plan.probe, len(self.artifact.source.layouts)),
             missed=life.missed,
             in_flight=life.in_flight,
             injects=self.options.inject,
@@ -159,3 +163,11 @@ def _info(target: str, plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "left_out": left_out(plan, artifact),
         "note": "; ".join(site.note for site in plan.sites if site.note),
     }
+
+
+def emits(probe: Probe, layouts: int) -> Emits:
+    """Return how many rows a hit has, as far as the body shows it at a glance."""
+    if layouts > 1:
+        return "many"
+    straight = not BRANCH.search(probe.body or "") and not probe.options.defines
+    return "one" if layouts and straight else "some"

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import Literal
 
 NO_COUNTS = ("is_return", "cost")
 OF_RETURNS = ("entries", "unpaired", "in_flight")
+BALANCED = ("hits", "rows", "filtered", "sampled", "dropped", "entries", "unpaired")
+Emits = Literal["one", "some", "many"]
+"""How many rows a hit has that no filter left out: one, at most one, or perhaps more."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +68,7 @@ def account(
     *,
     over: bool,
     is_return: bool = False,
+    emits: Emits = "some",
     missed: int | None = None,
     in_flight: int | None = None,
     injects: bool = False,
@@ -72,26 +77,47 @@ def account(
 
     A row that the kernel counted and that never arrived is a dropped one; that is known only
     when the run is ``over``. After a lost target the last counters that came may be older than
-    the last rows: each row beyond them is a hit as well.
+    the last rows: each row beyond them is a hit as well. Calls that nobody has judged, as the
+    agent does at the end, are ``in_flight``.
     """
-    counted = counters.get("rows", 0)
+    now = {name: counters.get(name, 0) for name in BALANCED}
+    if over:
+        now["dropped"] += max(now["rows"] - rows, 0)
+        hits = now["hits"] + max(rows - now["rows"], 0)
+    else:
+        hits = _hits_so_far(now, rows, emits)
+    entries = now["entries"] + hits - now["hits"]
+    if in_flight is None and entries:
+        in_flight = max(entries - hits - now["unpaired"], 0)
+        entries = hits + now["unpaired"] + in_flight
     cost = cost_of(counters)
-    behind = max(counted - rows, 0) if over else 0
-    ahead = max(rows - counted, 0) if over else 0
     return Stats(
-        hits=counters.get("hits", 0) + ahead,
+        hits=hits,
         rows=rows,
-        filtered=counters.get("filtered", 0),
-        sampled=counters.get("sampled", 0),
-        dropped=counters.get("dropped", 0) + behind,
+        filtered=now["filtered"],
+        sampled=now["sampled"],
+        dropped=now["dropped"],
         missed=missed,
-        entries=counters.get("entries", 0) + ahead if is_return else None,
-        unpaired=counters.get("unpaired", 0) if is_return else None,
+        entries=entries if is_return else None,
+        unpaired=now["unpaired"] if is_return else None,
         in_flight=in_flight if is_return else None,
         injected=counters.get("injected", 0) if injects else None,
         is_return=is_return,
         cost=None if cost is None else cost.share,
     )
+
+
+def _hits_so_far(now: Mapping[str, int], rows: int, emits: Emits) -> int:
+    """Return the hits of the ``rows`` that are here; the counters' are others, and come apart.
+
+    Counters are read while handlers run: of one CPU's, some may be a hit ahead of the others.
+    """
+    reasons = now["filtered"] + now["sampled"] + now["dropped"]
+    if emits == "one":
+        return rows + reasons
+    if emits == "many" and now["rows"] + reasons > now["hits"]:
+        return now["hits"]
+    return max(now["hits"] + rows - now["rows"], rows + reasons)
 
 
 @dataclass(frozen=True)
