@@ -164,6 +164,7 @@ class Life(AnyLife):
         self.in_flight: int | None = None
         self.info: dict[str, Any] = {}  # of the run, where the kernel may have changed its mind
         self.maps: tuple[list[dict[str, Any]], bytes] = ([], b"")
+        self._maps_lock = threading.Lock()
         self._stop = stop
         self._on_maps = on_maps
 
@@ -187,6 +188,12 @@ class Life(AnyLife):
                       for each in self.maps[0])  # fmt: skip
         return replace(super().outcome(), counters=dict(self.counters), losses=tuple(self.losses),
                        missed=self.missed, in_flight=self.in_flight, maps=parts)  # fmt: skip
+
+    def looked(self, index: list[dict[str, Any]], blob: bytes) -> None:
+        """Keep the maps as they were at a look; those of the END frame stay."""
+        with self._maps_lock:
+            if not self.reason:
+                self.maps = (index, blob)
 
     def _take(self, frame: wire.Frame) -> None:
         try:
@@ -239,6 +246,8 @@ class Life(AnyLife):
         self._on_counters(message["counters"])
         self.remarks += self.recording.remarks()
         self.missed, self.in_flight = message.get("missed"), message.get("in_flight")
-        self.maps = (message.get("maps") or [], blob)
         self.info |= {key: message[key] for key in ("mechanism", "missed_by") if message.get(key)}
-        self._on_end(message)
+        with self._maps_lock:
+            if message.get("maps"):
+                self.maps = (message["maps"], blob)
+            self._on_end(message)

@@ -19,6 +19,7 @@ from .stats import Emits, Stats, account
 if TYPE_CHECKING:
     import pandas as pd
 
+UNTOLD = ("target-lost", "error")  # ends at which an agent may not tell the aggregates
 BRANCH = re.compile(r"\b(if|for|while|do|switch|goto|return)\b|\?|&&|\|\|")
 
 
@@ -65,7 +66,10 @@ class Result(Shown, Lived):
             return dict(self._aggregates)
         over = self._life.ended.is_set()
         index, blob = self._maps()
-        found = aggregates.decode_all(described, index, blob, self.plan.cpus, self.stack_names)
+        found = aggregates.decode_all(
+            described, index, blob, self.plan.cpus, self.stack_names,
+            untold=None if self._life.reason in UNTOLD else b"",
+        )  # fmt: skip
         if over:
             self._aggregates = found
         return dict(found)
@@ -81,7 +85,17 @@ class Result(Shown, Lived):
             tables = self.aggregates
             said += [text for each in described
                      for text in aggregates.remarks(each, tables[each.label])]  # fmt: skip
-        return said
+        return said + self._untold
+
+    @property
+    def _untold(self) -> list[str]:
+        """What there is to say of aggregations whose end nobody has told."""
+        labels = ", ".join(each.label for each in self.artifact.source.aggregates)
+        if not labels or self._life.reason not in UNTOLD or not self._life.counters:
+            return []
+        if self._life.maps[0]:
+            return [f"{labels}: as it was when it was last looked at; its end was not told"]
+        return [f"{labels}: not known, its end was not told"]
 
     @property
     def losses_of_names(self) -> list[str]:

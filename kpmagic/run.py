@@ -118,6 +118,7 @@ class Run(Result, Controlled):
             if not life.ended.wait(1.0):
                 raise
             return life.maps
+        life.looked(answer["maps"], blob)
         return answer["maps"], blob
 
     def places(self) -> list[dict[str, Any]]:

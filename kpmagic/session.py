@@ -204,13 +204,13 @@ class Session:
             self._default, self._name, self._options = target, target.name, {}
             self._mine = mine and old is target
             if mine and old is not None and old is not target:
-                old.close()  # nobody else could
+                self._end(old)  # nobody else could
             return target
         connection = connect(target, progress=self.progress, **options)
-        if self._default is not None:
-            self._default.close()
-        self._default, self._name, self._options = connection, target, options
-        self._mine = True
+        old, self._default = self._default, connection  # whatever the old one's end raises
+        self._name, self._options, self._mine = target, options, True
+        if old is not None:
+            self._end(old)
         return connection
 
     def connection(self, target: Connection | str | None = None) -> Connection:
@@ -233,10 +233,9 @@ class Session:
         kept = self._named.get(name)
         if kept is not None and kept.alive:
             return kept
-        connection = connect(name, progress=self.progress)
+        self._named[name] = connection = connect(name, progress=self.progress)
         if kept is not None:
             kept.close()  # what is left of one that has died
-        self._named[name] = connection
         return connection
 
     def runs(self) -> list[AnyRun]:
@@ -249,13 +248,20 @@ class Session:
         """Keep a run that did not start, so that ``%kp show`` can say why."""
         self._failed[run.name] = run
 
-    def find(self, name: str) -> AnyRun:
+    def newest(self, name: str) -> AnyRun:
         """Return the newest run called ``name``, be it one that did not start. Raises CellError."""
-        if name in self._failed:
-            return self._failed[name]
+        return self._failed.get(name) or self.find(name)
+
+    def find(self, name: str) -> AnyRun:
+        """Return the newest run called ``name`` that has started, else one that did not.
+
+        Raises CellError.
+        """
         for run in reversed(self.runs()):
             if run.name == name:
                 return run
+        if name in self._failed:
+            return self._failed[name]
         names = [run.name for run in self.runs()]
         known = f"there are {', '.join(names)}" if names else "there is none yet"
         raise CellError(f"no probe {name!r}", hint=suggestion(name, names) or known)
@@ -269,6 +275,15 @@ class Session:
             runs[run.name] = run
             self._added[run] = next(self._numbers)
             return old
+
+    def _end(self, connection: Connection) -> None:
+        """Stop the runs of a target, and end it."""
+        with self._lock:
+            runs = list(self._runs.get(connection, {}).values())
+        for run in runs:
+            with contextlib.suppress(TargetError):  # it ends with its target
+                run.stop()
+        connection.close()
 
     def close(self) -> None:
         """Stop every run and end the targets, also those behind one that does not answer."""

@@ -149,7 +149,9 @@ def _runs(names: list[str]) -> list[AnyRun]:
 
 def start(words: list[str]) -> AnyRun:
     """Start a stopped probe again; its old rows are dropped."""
-    return session.find(one(words, "%kp start NAME")).start()
+    run = session.find(one(words, "%kp start NAME")).start()
+    session.add(run)
+    return run
 
 
 def remove(words: list[str]) -> None:
@@ -172,7 +174,7 @@ def show(words: list[str]) -> None:
     """Print what a probe was made into."""
     names, options = options_of(words, ("stage",))
     usage = f"%kp show NAME [--stage {'|'.join(STAGES)}]"
-    print(without_codes(stage(session.find(one(names, usage)), options.get("stage", "source"))))
+    print(without_codes(stage(session.newest(one(names, usage)), options.get("stage", "source"))))
 
 
 def mechanisms(words: list[str]) -> Mechanisms:

@@ -29,11 +29,12 @@ def decode_all(
     blob: bytes,
     cpus: int,
     names: StackNames | None = None,
+    untold: bytes | None = b"",
 ) -> dict[str, pd.DataFrame]:
     """Return label → table for maps that lie in ``blob`` as ``index`` says (agent/wire.py).
 
-    ``names`` turn the addresses of stacks into functions.
-    Raises RecordingError.
+    ``names`` turn the addresses of stacks into functions. A map that the index lacks is
+    ``untold``: without an entry, or (None) nobody knows. Raises RecordingError.
     """
     pieces: dict[str, bytes] = {}
     start = 0
@@ -43,13 +44,18 @@ def decode_all(
         start += size
     if start != len(blob):
         raise RecordingError(f"aggregates take {start} bytes, {len(blob)} came")
-    return {each.label: table(each, pieces.get(each.map, b""), cpus, names) for each in aggregates}
+    return {each.label: table(each, pieces.get(each.map, untold), cpus, names)
+            for each in aggregates}  # fmt: skip
 
 
 def table(
-    aggregate: Aggregate, data: bytes, cpus: int, names: StackNames | None = None
+    aggregate: Aggregate, told: bytes | None, cpus: int, names: StackNames | None = None
 ) -> pd.DataFrame:
-    """Return one aggregation's table: keys, then ``count``, ``value`` or ``low, high, count``."""
+    """Return one aggregation's table: keys, then ``count``, ``value`` or ``low, high, count``.
+
+    Of what nobody has ``told`` (None) it is empty, where it else may be a row with 0.
+    """
+    data = told or b""
     entry = np.dtype((np.void, aggregate.key_size + cpus * _VALUE.itemsize))
     entries = np.frombuffer(data, entry)
     size = len(entries)
@@ -66,7 +72,7 @@ def table(
     for name, column in _values(aggregate, buckets, values).items():
         shown.add(name, column)
     frame: pd.DataFrame = to_engine(shown, "pandas")
-    if not size and not aggregate.keys and aggregate.function in UNKEYED_ZERO:
+    if told is not None and not size and not aggregate.keys and aggregate.function in UNKEYED_ZERO:
         return _zero(aggregate)
     order = [*keys, "low"] if aggregate.function in HISTOGRAMS else list(keys)
     return _sorted(frame, order)

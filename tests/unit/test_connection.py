@@ -457,3 +457,25 @@ def test_aggregates_live_and_final() -> None:
         assert run.aggregates["count()"]["count"].tolist() == [2]
         run.stop()
         assert run.aggregates["count()"]["count"].tolist() == [5]
+
+
+def test_aggregates_of_a_lost_target_are_those_last_looked_at_or_not_known() -> None:
+    def live(end, run, message, _):
+        index = [{"map": "m", "key_size": 8, "entries": 1}]
+        end.reply(run, message, {"maps": index}, bytes(8) + struct.pack("<Qq", 2, 0))
+
+    def start(end, run, message, blob):
+        started(end, run, message, blob)
+        end.counters(run, hits=5, filtered=5)
+
+    counted = (Aggregate("m", "count()", "count"),)
+    for looks, found, words in ((True, [2], "last looked at"), (False, [], "not known")):
+        end = FarEnd({"start": start, "aggregates": live})
+        with connected(end) as connection:
+            run = a_run(connection, aggregates=counted).start()
+            if looks:
+                assert run.aggregates["count()"]["count"].tolist() == [2]
+            end.hang_up()
+            assert run.wait(5)
+        assert run.aggregates["count()"]["count"].tolist() == found
+        assert [text for text in run.remarks if words in text]

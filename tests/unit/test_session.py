@@ -13,7 +13,7 @@ from far_end import FarEnd, a_run, started, stopped
 
 from kpmagic import session as sessions
 from kpmagic.channel.connection import Connection
-from kpmagic.errors import TargetError
+from kpmagic.errors import CellError, TargetError
 from kpmagic.session import Session
 from kpmagic.targets import kernels
 
@@ -36,6 +36,72 @@ def test_a_name_is_its_newest_run_whichever_target_came_last() -> None:
         assert session.runs() == [runs[1], runs[2], other]
         session.add(again := a_run(second))
         assert session.find("vfs_read") is again
+
+
+def test_a_start_that_fails_leaves_the_one_that_runs_to_be_found() -> None:
+    with Connection(FarEnd({"start": started, "stop": stopped})) as connection:
+        connection.wait_for_hello()
+        session = Session()
+        running, failed = a_run(connection).start(), a_run(connection)
+        session.add(running)
+        session.failed(failed)
+        assert session.find("vfs_read") is running
+        assert session.newest("vfs_read") is failed
+        session.remove(running)
+        assert running.state == "stopped"
+        with pytest.raises(CellError, match="no probe 'vfs_read'"):
+            session.find("vfs_read")
+
+
+def test_one_that_did_not_start_is_found_where_there_is_no_other() -> None:
+    with Connection(FarEnd({"start": started, "stop": stopped})) as connection:
+        connection.wait_for_hello()
+        session = Session()
+        failed = a_run(connection)
+        session.failed(failed)
+        assert session.find("vfs_read") is session.newest("vfs_read") is failed
+        session.add(failed.start())
+        assert session.runs() == [failed]
+        failed.stop()
+
+
+def test_runs_are_stopped_when_their_target_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = [FarEnd({"start": started, "stop": stopped}) for _ in range(3)]
+    connections = [Connection(end) for end in ends]
+    for connection in connections:
+        connection.wait_for_hello()
+    left = iter(connections)
+    monkeypatch.setattr(sessions, "connect", lambda *_, **__: next(left))
+    session = Session()
+    session.add(first := a_run(session.use("sandbox")).start())
+    session.add(second := a_run(session.use("sandbox")).start())
+    assert (first.stopped_by, second.state) == ("user", "running")
+    session.use(connections[2])
+    assert second.stopped_by == "user"
+    assert [end.alive for end in ends] == [False, False, True]
+    session.close()
+
+
+def test_a_new_target_is_kept_when_the_old_one_does_not_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections = [Connection(FarEnd()) for _ in range(2)]
+    for connection in connections:
+        connection.wait_for_hello()
+    left = iter(connections)
+    monkeypatch.setattr(sessions, "connect", lambda *_, **__: next(left))
+    session = Session()
+    session.use("sandbox")
+
+    def close() -> None:
+        raise TargetError("QEMU does not end")
+
+    monkeypatch.setattr(connections[0], "close", close)
+    with pytest.raises(TargetError, match="does not end"):
+        session.use("sandbox")
+    assert session.default is connections[1]
+    session.close()
+    assert not connections[1].alive
 
 
 @pytest.mark.parametrize("name", [None, 7, ["sandbox"], Path("sandbox"), "sandboks"])
