@@ -21,7 +21,7 @@ from IPython.core.magic import (
 from .cell.options import help_text
 from .cell.syntax import parse_probe
 from .cell.vocabulary import help_text as words_text
-from .errors import CellError
+from .errors import CellError, TargetError
 from .view.front_end import has_displays, is_headless
 
 if TYPE_CHECKING:
@@ -246,14 +246,17 @@ class _progress:
 
 
 def _show(run: Run | ModuleRun | PeerRun, panel: Panel, blocking: bool) -> None:
-    """Show a run, to its end when the cell waits for it. Raises TargetLost when that was cut short.
+    """Show a run, to its end when the cell waits for it.
 
-    A notebook's runner must see that.
+    Raises TargetLost when that was cut short, and TargetError when it failed: a notebook's runner
+    must see that.
     """
     (panel.watch if blocking else panel.follow)(run)
     panel.done()
     if blocking and run.stopped_by == "target-lost":
         raise run.lost()
+    if blocking and run.state == "failed":
+        raise TargetError(run.error, hint="-o NAME keeps the run, with what had come until then")
 
 
 def check_headless(chosen: Options, shell: InteractiveShell) -> None:

@@ -13,11 +13,14 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from runs import finished
 
 import kpmagic
+from kpmagic import magics
 from kpmagic.cell.options import OPTIONS, is_of
-from kpmagic.errors import CellError
+from kpmagic.errors import CellError, TargetError
 from kpmagic.kp import commands
+from kpmagic.view.live import Panel
 
 WRONG = [
     ("%%kprobe vfs_read --fro 5s\nemit(pid);", "did you mean --for?"),
@@ -88,6 +91,17 @@ def test_nobody_there_is_an_error_and_never_a_hang() -> None:
     made = notebook("%load_ext kpmagic", "%%kprobe vfs_read\nemit(pid);")
     with pytest.raises(CellExecutionError, match="--for 5s, --while"):
         NotebookClient(made, timeout=60, kernel_name="python3").execute()
+
+
+def test_a_cell_that_waits_for_a_run_that_fails_is_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = finished(rows=3, more={"error": "out of memory"})
+    run._life.reason = "error"
+    with pytest.raises(TargetError, match="out of memory"):
+        magics._show(run, Panel(updates=False), True)
+    assert "3 rows" in capsys.readouterr().out
+    magics._show(run, Panel(updates=False), False)
 
 
 def test_the_environment_can_say_that_nobody_is_there(
