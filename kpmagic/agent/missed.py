@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kpmagic.agent.libbpf import Link, object_info
+from kpmagic.agent.libbpf import object_info
+from kpmagic.agent.objects import Link
 
 PERF_EVENT, KPROBE_MULTI = 7, 8  # enum bpf_link_type
 KPROBE, KRETPROBE = 3, 4  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kpmagic.agent.arguments import Program
-from kpmagic.agent.libbpf import ATTACH_ERRORS, Link, Object
+from kpmagic.agent.libbpf import ATTACH_ERRORS
 from kpmagic.agent.missed import address_of
+from kpmagic.agent.objects import Link, Object
 from kpmagic.agent.refusal import Refused
 
 StillHere = Callable[[], None]

@@ -14,9 +14,9 @@ from kpmagic.agent.departure import Departure
 from kpmagic.agent.gate import Gate, gate_size
 from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.leftovers import count_in_flight, names_in_stacks
-from kpmagic.agent.libbpf import SENTENCE, WALK, Link, Map, Object
 from kpmagic.agent.maps import read_aggregates, read_keys
 from kpmagic.agent.missed import Missed, count_missed
+from kpmagic.agent.objects import SENTENCE, WALK, Link, Map, Object
 from kpmagic.agent.planting import Planting, StillHere, batches
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring

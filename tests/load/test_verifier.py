@@ -10,7 +10,7 @@ import pytest
 from compiled import TinyKernel
 
 from kpmagic import build
-from kpmagic.agent.libbpf import SENTENCE, WALK, Object
+from kpmagic.agent.objects import SENTENCE, WALK, Object
 from kpmagic.agent.refusal import Refused
 from kpmagic.errors import VerifierError
 from kpmagic.model import Artifact, Kind, Plan
@@ -152,7 +152,7 @@ def test_a_log_without_instructions_gives_an_error_without_a_place(tiny: TinyKer
 def test_the_verifier_gets_no_more_time_than_others_can_spare(
     tiny: TinyKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kpmagic.agent.libbpf.VERIFIER_SECONDS", 0.05)
+    monkeypatch.setattr("kpmagic.agent.objects.VERIFIER_SECONDS", 0.05)
     plan = tiny.plan(
         "kprobe", "nothing", "int i = 0;\nwhile (1) { i += value; if (i == 3) break; }"
     )
