@@ -73,9 +73,9 @@ def living() -> Iterable[Mapped]:
     """Yield the mappings of all processes that live now."""
     for name in os.listdir("/proc"):
         if name.isdigit():
+            now = time.monotonic_ns()  # before: what an exec maps meanwhile comes after it
             with contextlib.suppress(OSError), open(f"/proc/{name}/maps", "rb") as file:
                 lines = file.read().splitlines()
-                now = time.monotonic_ns()
                 yield from (_mapped(now, int(name), line) for line in lines if b"x" in line[:50])
 
 

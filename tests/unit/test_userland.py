@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,20 @@ def test_the_living_are_seen_with_their_files() -> None:
     assert possible_cpus() > 0
     assert mappings.identity(me, libc.path) == identity_at(libc.path)
     assert mappings.identity(me, "[heap]") == mappings.identity(me, "//anon") == ""
+
+
+def test_the_living_are_as_old_as_the_look_at_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an exec maps meanwhile comes after it, and is not covered by what was before."""
+    looked: list[int] = []
+
+    def opened(*args: Any) -> Any:
+        looked.append(time.monotonic_ns())
+        return open(*args)
+
+    monkeypatch.setattr(mappings, "open", opened, raising=False)
+    for each in mappings.living():
+        assert each.time <= looked[-1]
+    assert looked
 
 
 def test_this_machines_libc_has_names() -> None:
