@@ -43,13 +43,13 @@ def facts_for(
 
 
 def function_names(
-    facts: KernelFacts, in_process: Callable[[int, int], str]
-) -> Callable[[int, int], str]:
+    facts: KernelFacts, in_process: Callable[[int, int, int], str]
+) -> Callable[[int, int, int], str]:
     """Return what names the function of a process (0: the kernel) that an address is in."""
 
-    def name(pid: int, address: int) -> str:
+    def name(pid: int, address: int, program: int) -> str:
         if pid:
-            return in_process(pid, address)
+            return in_process(pid, address, program)
         found = facts.symbols.at(address)
         return found[0].name if found is not None and found[1] < LARGEST_FUNCTION else ""
 

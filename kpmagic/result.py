@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import KpmagicError
 from .life import Life, Lived
 from .model import Artifact, Plan, Probe, Site
 from .rows import aggregates
+from .rows.programs import Programs
 from .rows.recording import Rows, site_name
 from .rows.stack_names import STACKS, LookUp, StackNames, no_name
 from .shown import Shown, View
@@ -27,6 +28,7 @@ class Result(Shown, Lived):
     """What is known of a probe and of its newest life."""
 
     _look_up: LookUp = staticmethod(no_name)
+    _programs: Callable[[], Programs] = staticmethod(Programs)
 
     def __init__(
         self, plan: Plan, artifact: Artifact, target: str, view: View | None = None
@@ -41,6 +43,7 @@ class Result(Shown, Lived):
         self._view = view
         self._life: Life
         self._aggregates: dict[str, pd.DataFrame] | None = None
+        self._unsure: list[str] = []  # what there is to say of names in its aggregates
 
     # -- what it has seen -------------------------------------------------------------------
 
@@ -66,12 +69,11 @@ class Result(Shown, Lived):
             return dict(self._aggregates)
         over = self._life.ended.is_set()
         index, blob = self._maps()
-        found = aggregates.decode_all(
-            described, index, blob, self.plan.cpus, self.stack_names,
-            untold=None if self._life.reason in UNTOLD else b"",
-        )  # fmt: skip
+        names = self.stack_names
+        untold = None if self._life.reason in UNTOLD else b""
+        found = aggregates.decode_all(described, index, blob, self.plan.cpus, names, untold)
         if over:
-            self._aggregates = found
+            self._unsure, self._aggregates = names.remarks(), found
         return dict(found)
 
     @property
@@ -83,6 +85,7 @@ class Result(Shown, Lived):
             key.type.kind in STACKS for each in described for key in each.keys
         ):
             tables = self.aggregates
+            said += self._unsure
             said += [text for each in described
                      for text in aggregates.remarks(each, tables[each.label])]  # fmt: skip
         return said + self._untold
@@ -104,8 +107,8 @@ class Result(Shown, Lived):
 
     @property
     def stack_names(self) -> StackNames:
-        """What turns the addresses of stacks into names; those it has told stay with the run."""
-        return StackNames(self._look_up, self.info.setdefault("addresses", {}))
+        """What turns the addresses of keys into names; those it has told stay with the run."""
+        return StackNames(self._look_up, self.info.setdefault("addresses", {}), self._programs)
 
     def _maps(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the bytes of the aggregates, and how they lie."""

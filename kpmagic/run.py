@@ -23,7 +23,7 @@ from .model import Artifact, Options, Plan, Program
 from .result import Result, left_out
 from .rows.batches import Batches
 from .rows.recording import Recording, Rows
-from .rows.stack_names import LookUp, no_name
+from .rows.stack_names import LookUp, StackNames, no_name
 from .saved.past import Past
 from .saved.spool import Spool
 from .shown import View
@@ -90,6 +90,8 @@ class Run(Result, Controlled):
         super().__init__(plan, artifact, connection.name, view)
         self._look_up = look_up
         self._memory = memory
+        if memory is not None:
+            self._programs = memory.programs
         self.connection = connection
         self._life = self._new_life() if life is None else life
 
@@ -208,6 +210,7 @@ class Run(Result, Controlled):
         saving.abandoned(self)
 
     def _new_life(self, number: int = 0) -> Life:
+        self._named: dict[str, str] = {}  # addresses in rows, which keep their names themselves
         rows = saving.spooled(self, self._rows) if number else None
         on_maps = None if self._memory is None else self._memory.feed
         life = Life(number, rows or self._rows(), self.options.command, self._stop_soon, on_maps)
@@ -221,9 +224,8 @@ class Run(Result, Controlled):
         """Return where rows go when they stay in memory."""
         source, hello = self.artifact.source, self.connection.hello
         offset = int(hello.get("realtime_minus_monotonic", 0))
-        rows = Recording(
-            source.layouts, self.plan.sites, source.record_size, offset, self.stack_names
-        )
+        names = StackNames(self._look_up, self._named, self._programs)
+        rows = Recording(source.layouts, self.plan.sites, source.record_size, offset, names)
         return Batches.like(rows) if hello.get("rows") == "arrow" else rows
 
     def _stop_soon(self, reason: str) -> None:

@@ -31,16 +31,16 @@ def past_of(run: Run) -> Past:
     """Return all of a run but its rows, as it is now."""
     from . import __version__
 
-    life = run._life
+    life, names = run._life, run.stack_names
     if any(key.type.kind in STACKS for each in run.artifact.source.aggregates for key in each.keys):
         # whoever loads it knows no addresses: the names stay in info
-        decode_all(run.artifact.source.aggregates, *life.maps, run.plan.cpus, run.stack_names)
+        decode_all(run.artifact.source.aggregates, *life.maps, run.plan.cpus, names)
     # as they are now, in one step each: the thread that reads adds to them
     info = dict(run.info)
     if "addresses" in info:
         info["addresses"] = dict(info["addresses"])
     outcome = life.outcome()
-    outcome = replace(outcome, remarks=(*outcome.remarks, *run.losses_of_names))
+    outcome = replace(outcome, remarks=(*outcome.remarks, *run.losses_of_names, *names.remarks()))
     if run.failure is not None or outcome.reason == "target-lost":
         words = str(run.lost()) if outcome.reason == "target-lost" else ""
         outcome = replace(outcome, error=outcome.error or str(run.failure or ""), last_words=words)

@@ -169,13 +169,15 @@ class Recording(Rows):
             fields = list(self._fields(count))
         # not under the lock: a name may be asked of the target, and the thread that brings the
         # answer must not wait in `feed` meanwhile
+        one = len(self.layouts) < 2
         for name, parts in fields:
-            named = [(where, self._named(ctype, column)) for ctype, where, column in parts]
+            named = [(where, self._named(ctype, column, time if one else time[where]))
+                     for ctype, where, column in parts]  # fmt: skip
             is_text = parts[0][0].kind == "string"
-            if len(self.layouts) > 1:
-                table.add_parts(name, named, is_text)
-            else:
+            if one:
                 table.add(name, named[0][1], is_text)
+            else:
+                table.add_parts(name, named, is_text)
         return table
 
     def _fields(self, count: int) -> Iterator[tuple[str, list[tuple[CType, Array, Column]]]]:
@@ -197,9 +199,11 @@ class Recording(Rows):
                 parts.append((field.type, where, column))
             yield name, parts
 
-    def _named(self, ctype: CType, column: Column) -> Column:
+    def _named(self, ctype: CType, column: Column, time: Array) -> Column:
         """Return a column as it is shown: stacks as lists of names."""
-        return self.names.lists(ctype.kind, column) if ctype.kind in STACKS else column
+        if ctype.kind not in STACKS:
+            return column
+        return self.names.lists(ctype.kind, column, time.view(np.int64) - self.clock_offset)
 
     def _take(self, row: int, name: str, ctype: CType | None, count: int) -> Column:
         """Return the first ``count`` values; all of them are joined once and kept so."""

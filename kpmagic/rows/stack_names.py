@@ -16,11 +16,14 @@ import pyarrow as pa
 
 from ..model import CType
 from .columns import Array
+from .programs import Programs
 
 STACKS = ("kstack", "ustack")
 MOST = 127  # linux/perf_event.h: PERF_MAX_STACK_DEPTH
-LookUp = Callable[[int, int], str]
-"""Called with a process id (0: the kernel) and an address; returns a name, ``""`` for none."""
+LookUp = Callable[[int, int, int], str]
+"""Called with a process id (0: the kernel), an address and the number of one of the process's
+programs; returns a name, ``""`` for none."""
+PROCESS = np.uint64(32)  # bits for a process id in front of its program's number
 
 
 @dataclass(frozen=True)
@@ -65,30 +68,50 @@ def walks(kind: str, stacks: Array) -> Walks:
     return Walks(len(stacks), int(empty.sum()), int(cut.sum()))
 
 
-def no_name(pid: int, address: int) -> str:
+def no_name(pid: int, address: int, program: int) -> str:
     """Know no address."""
     return ""
 
 
 class StackNames:
-    """Names of addresses: what ``look_up`` says, once for each; ``known`` keeps it for later."""
+    """Names of addresses: what ``look_up`` says, once for each; ``known`` keeps it for later.
+
+    Where a process was several programs, as ``programs`` tells, a name is that of an address in
+    one of them. What is asked without a time gets the newest that has the address, and its name
+    is known by process and address alone to whoever knows no programs.
+    """
 
     def __init__(
-        self, look_up: LookUp = no_name, known: MutableMapping[str, str] | None = None
+        self,
+        look_up: LookUp = no_name,
+        known: MutableMapping[str, str] | None = None,
+        programs: Callable[[], Programs] = Programs,
     ) -> None:
         self._look_up = look_up
+        self._programs = programs
+        self._unsure: set[tuple[int, int]] = set()
         self.known: MutableMapping[str, str] = {} if known is None else known
 
-    def lists(self, kind: str, stacks: Array) -> pa.Array:
-        """Return a list of names for each stack, the innermost first."""
+    def lists(self, kind: str, stacks: Array, times: Array | None = None) -> pa.Array:
+        """Return a list of names for each stack, the innermost first.
+
+        ``times`` are those at which the stacks were taken, as `Programs` has them.
+        """
         pids, addresses = _cut(kind, stacks)
+        programs = self._programs()
+        if times is not None:
+            pids = pids | programs.numbers(pids, times) << PROCESS
         alive = np.logical_and.accumulate(addresses != 0, axis=1)
         offsets = np.zeros(len(stacks) + 1, np.int32)
         np.cumsum(alive.sum(axis=1), out=offsets[1:])
         looked = np.where(np.arange(addresses.shape[1]) > 0, addresses - np.uint64(1), addresses)
         pairs = np.stack([np.broadcast_to(pids[:, None], looked.shape)[alive], looked[alive]], 1)
         distinct, places = np.unique(pairs, axis=0, return_inverse=True)
-        names = pa.array([self.name(pid, at) for pid, at in distinct.tolist()], pa.string())
+        bits = int(PROCESS)
+        found = [self._newest(pid, at, programs.count(pid)) if times is None
+                 else self._name(pid & (1 << bits) - 1, at, pid >> bits)
+                 for pid, at in distinct.tolist()]  # fmt: skip
+        names = pa.array(found, pa.string())
         values = names.take(pa.array(places.reshape(-1).astype(np.int64)))
         return pa.ListArray.from_arrays(pa.array(offsets), values)
 
@@ -99,15 +122,46 @@ class StackNames:
         codes = pa.array(places.reshape(-1).astype(np.int64))
         return pa.array(texts, pa.string()).take(codes).dictionary_encode()
 
-    def name(self, pid: int, address: int) -> str:
-        """Return the name of the function an address is in, or the address."""
-        key = f"{pid}:{address:x}"
+    def remarks(self) -> list[str]:
+        """Return what the user must know of names that were asked for without a time."""
+        count = len(self._unsure)
+        if not count:
+            return []
+        were = "address in stacks that are keys was" if count == 1 else \
+            "addresses in stacks that are keys were"  # fmt: skip
+        return [f"{count:,} {were} of several programs, one after the other, of one process: the "
+                "newest's name is shown; emit(ustack()) has that of the program of its time"]
+
+    def _newest(self, pid: int, address: int, count: int) -> str:
+        """Return the name in the newest of ``count`` programs that has the address."""
+        names = [self._name(pid, address, number) for number in range(1, count + 1)]
+        found = [name for name in names if name != f"{address:#x}"]
+        if not found:
+            return self._name(pid, address, 0)
+        if len(set(found)) > 1:
+            self._unsure.add((pid, address))
+        self.known[_key(pid, address)] = found[-1]
+        return found[-1]
+
+    def _name(self, pid: int, address: int, program: int) -> str:
+        """Return the name of the function an address is in, or the address.
+
+        ``program`` is 0 for a process that was only one.
+        """
+        key = _key(pid, address, program)
         name = self.known.get(key)
         if name is None:
-            found = self._look_up(pid, address).replace(";", ":") or f"{address:#x}"
+            found = self._look_up(pid, address, program or 1).replace(";", ":")
+            if program and not found:  # it may map something there yet
+                return f"{address:#x}"
             # a library's name may hold bytes that are no text, and a table takes none
-            name = self.known[key] = found.encode("utf-8", "backslashreplace").decode()
+            name = (found or f"{address:#x}").encode("utf-8", "backslashreplace").decode()
+            self.known[key] = name
         return name
+
+
+def _key(pid: int, address: int, program: int = 0) -> str:
+    return f"{pid}.{program}:{address:x}" if program else f"{pid}:{address:x}"
 
 
 def _cut(kind: str, stacks: Array) -> tuple[Array, Array]:

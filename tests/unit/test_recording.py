@@ -16,6 +16,7 @@ from records import layout, number, record, site, size_of
 from kpmagic.errors import CellError, MissingDependency, RecordingError
 from kpmagic.model import CType
 from kpmagic.rows import frames
+from kpmagic.rows.programs import Programs
 from kpmagic.rows.recording import Recording
 from kpmagic.rows.stack_names import StackNames
 
@@ -236,7 +237,7 @@ def test_rows_come_in_while_stacks_get_their_names(shapes: int) -> None:
     row = record(layout(0, ("stack", CType("array", 16, False, count=2))), {"stack": [7, 0x1000]},
                  size=size)  # fmt: skip
 
-    def ask(pid: int, address: int) -> str:
+    def ask(pid: int, address: int, program: int) -> str:
         reader = threading.Thread(target=recording.feed, args=(row,), daemon=True)
         reader.start()
         reader.join(5)
@@ -246,3 +247,27 @@ def test_rows_come_in_while_stacks_get_their_names(shapes: int) -> None:
     recording.feed(row)
     assert recording.df()["stack"].tolist() == [["read"]]
     assert recording.rows == 2
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_stacks_have_the_names_of_their_time(others: int) -> None:
+    """Process 7 was another program before 20; of rows of several shapes each has its own time."""
+    shape = layout(0, ("stack", CType("ustack", 16, False, "unsigned long", 2)))
+    second = layout(1, ("other", CType("ustack", 16, False, "unsigned long", 2)))
+    packed = CType("array", 16, False, count=2)
+    layouts = [shape, *[second] * others]
+    size = size_of(*layouts)
+    names = StackNames(lambda pid, address, program: f"{program}", programs=lambda: Programs(
+        {7: [0, 20]}))  # fmt: skip
+    recording = Recording(layouts, [site("f")], size, 1000, names)
+    for ts in (25, 5, 20, 19):
+        if others:
+            recording.feed(record(layout(1, ("other", packed)), {"other": [7, 0x1000]}, size=size,
+                                  ts=45 - ts))  # fmt: skip
+        recording.feed(record(layout(0, ("stack", packed)), {"stack": [7, 0x1000]}, size=size,
+                              ts=ts))  # fmt: skip
+    df = recording.df()
+    assert df["stack"].dropna().tolist() == [["2"], ["1"], ["2"], ["1"]]
+    if others:
+        assert df["other"].dropna().tolist() == [["2"], ["2"], ["2"], ["2"]]
+        assert recording.head(1)["stack"].isna().all()

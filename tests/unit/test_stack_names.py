@@ -9,6 +9,7 @@ import pytest
 
 from kpmagic.model import Aggregate, CType, Field
 from kpmagic.rows.aggregates import remarks, table
+from kpmagic.rows.programs import Programs
 from kpmagic.rows.stack_names import StackNames, Walks, depth, walks
 
 FUNCTIONS = {0x1000: "leaf", 0x2000: "middle", 0x3000: "root", 0x4000: "never_returns"}
@@ -16,7 +17,7 @@ KSTACK = CType("kstack", 24, False, "unsigned long", 3)
 USTACK = CType("ustack", 24, False, "unsigned long", 3)
 
 
-def look_up(pid: int, address: int) -> str:
+def look_up(pid: int, address: int, program: int = 1) -> str:
     name = FUNCTIONS.get(address & ~0xFFF, "")
     return f"{name}@{pid}" if pid and name else name
 
@@ -54,9 +55,73 @@ def test_what_was_named_once_is_known() -> None:
 
 
 def test_a_library_may_have_a_name_that_is_no_text() -> None:
-    names = StackNames(lambda pid, address: "[lib\udcff.so]")
+    names = StackNames(lambda *_: "[lib\udcff.so]")
     assert names.lists("ustack", stacks((7, 0x1000, 0))).to_pylist() == [["[lib\\udcff.so]"]]
     assert names.folded("ustack", stacks((7, 0x1000, 0))).to_pylist() == ["[lib\\udcff.so]"]
+
+
+def of_program(pid: int, address: int, program: int) -> str:
+    """A process 7 that was dash, then cat, whose second page was dash's alone."""
+    if address >= 0x2000:
+        return "dash_only" if program == 1 else ""
+    return ("dash", "cat")[program - 1]
+
+
+def were_two() -> Programs:
+    return Programs({7: [10, 20], 9: [15, 25]})
+
+
+def test_a_stack_has_the_names_of_the_program_of_its_time() -> None:
+    names = StackNames(of_program, programs=were_two)
+    taken = stacks((7, 0x1000, 0), (7, 0x1000, 0), (8, 0x1000, 0), (7, 0x1000, 0), (9, 0x1000, 0))
+    found = names.lists("ustack", taken, np.array([5, 19, 30, 20, 24]))
+    assert found.to_pylist() == [["dash"], ["dash"], ["dash"], ["cat"], ["dash"]]
+    assert sorted(names.known) == ["7.1:1000", "7.2:1000", "8:1000", "9.1:1000"]
+    assert names.remarks() == []
+
+
+def test_names_that_are_known_stay_when_the_process_becomes_another_program() -> None:
+    now = [Programs()]
+    names = StackNames(of_program, programs=lambda: now[0])
+    early, late = stacks((7, 0x1000, 0)), stacks((7, 0x1000, 0), (7, 0x1000, 0))
+    assert names.lists("ustack", early, np.array([11])).to_pylist() == [["dash"]]
+    assert names.folded("ustack", early).to_pylist() == ["dash"]
+    now[0] = were_two()
+    assert names.lists("ustack", late, np.array([11, 21])).to_pylist() == [["dash"], ["cat"]]
+    assert names.folded("ustack", early).to_pylist() == ["cat"]
+
+
+def test_without_a_time_the_newest_program_that_has_an_address_is_meant() -> None:
+    names = StackNames(of_program, programs=were_two)
+    keys = stacks((7, 0x1000, 0x2001), (8, 0x1000, 0), (7, 0x2000, 0))
+    assert names.folded("ustack", keys).to_pylist() == ["dash_only;cat", "dash", "dash_only"]
+    (said,) = names.remarks()
+    assert said.startswith("1 address in stacks that are keys was of several programs")
+    again = StackNames(known=names.known)  # as who loads it: without programs
+    assert again.folded("ustack", keys).to_pylist() == ["dash_only;cat", "dash", "dash_only"]
+
+
+def test_what_a_program_maps_later_is_no_address_for_ever() -> None:
+    there: list[str] = [""]
+    names = StackNames(lambda pid, address, program: there[0], programs=were_two)
+    taken = stacks((7, 0x1000, 0))
+    assert names.lists("ustack", taken, np.array([21])).to_pylist() == [["0x1000"]]
+    there[0] = "cat"
+    assert names.lists("ustack", taken, np.array([21])).to_pylist() == [["cat"]]
+
+
+def test_programs_are_told_by_pid_and_time() -> None:
+    random = np.random.default_rng(5)
+    began = {int(pid): np.sort(random.integers(0, 50, random.integers(2, 6))).tolist()
+             for pid in random.choice(40, 15, replace=False)}  # fmt: skip
+    pids, times = random.integers(0, 45, 2000).astype(np.uint64), random.integers(-5, 60, 2000)
+    expected = [max(1, sum(moment <= time for moment in began[pid])) if pid in began else 0
+                for pid, time in zip(pids.tolist(), times.tolist(), strict=True)]  # fmt: skip
+    assert Programs(began).numbers(pids, times).tolist() == expected
+    assert Programs().numbers(pids, times).tolist() == [0] * 2000
+    assert {pid: Programs(began).count(pid) for pid in range(45)} == {
+        pid: len(began.get(pid, [])) for pid in range(45)
+    }
 
 
 def test_no_stacks_are_an_empty_column() -> None:

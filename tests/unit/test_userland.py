@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from elftools.elf.elffile import ELFFile
 
@@ -162,12 +163,51 @@ def test_a_child_has_its_parents_memory_until_it_is_another_program() -> None:
     found = memory()
     # as two CPUs' rings may bring it: what happened first comes last
     found.feed(
-        frame(["map", 30, 8, 0x1000, 0x1000, 0x7000, 0], ["fork", 10, 8, 7], ["exec", 20, 8])
-    )
+        frame(["map", 40, 8, 0x5000, 0x100, 0, 2], ["map", 30, 8, 0x1000, 0x1000, 0x7000, 0],
+              ["fork", 10, 8, 7], ["exec", 20, 8])
+    )  # fmt: skip
     found.feed(frame(["map", 5, 7, 0x1000, 0x1000, 0, 1], ["map", 6, 7, 0x9000, 0x1000, 0, 0]))
-    assert found.name(8, 0x1001) == "/bin/one@0x7001"
-    assert found.name(8, 0x9001) == "/bin/one@0x1"  # before its exec
+    assert numbers(found, 8, 9, 10, 19, 20, 39, 40) == [1, 1, 1, 2, 2, 3]
+    parents, exec_, own = ([found.name(8, at, number) for at in (0x1001, 0x9001, 0x5001)]
+                           for number in (1, 2, 3))  # fmt: skip
+    assert parents == exec_ == ["[two]", "/bin/one@0x1", ""]  # in an exec code is still the old
+    assert own == ["/bin/one@0x7001", "", "[vdso]"]
+    assert found.name(8, 0x1001, 4) == ""
     assert found.name(7, 0x1001) == "[two]"
+    assert numbers(found, 7, 5, 40) == [0, 0]
+
+
+def numbers(found: Memory, pid: int, *times: int) -> list[int]:
+    rows = np.full(len(times), pid, np.uint64)
+    return list(found.programs().numbers(rows, np.array(times)))
+
+
+def test_programs_of_one_process_keep_their_numbers_when_more_comes() -> None:
+    found = memory()
+    found.feed(frame(["map", 5, 7, 0x1000, 0x100, 0x100, 0]))
+    assert numbers(found, 7, 6) == [0]
+    found.feed(frame(["exec", 20, 7], ["map", 21, 7, 0x1000, 0x100, 0x200, 0]))
+    assert numbers(found, 7, 6, 30) == [1, 2]
+    assert found.name(7, 0x1000, 2) == "/bin/one@0x200"  # without a vdso there is no more to come
+    found.feed(frame(["map", 22, 7, 0x5000, 0x100, 0, 2], ["exec", 50, 7]))
+    assert numbers(found, 7, 6, 21, 22, 49, 50) == [1, 2, 3, 3, 4]
+    assert [found.name(7, 0x1000, number) for number in (1, 2, 3, 4)] == [
+        "/bin/one@0x100", "/bin/one@0x100", "/bin/one@0x200", "/bin/one@0x200"
+    ]  # fmt: skip
+
+
+def test_a_process_that_nobody_saw_begin_was_another_program_before_its_exec() -> None:
+    found = memory()
+    found.feed(frame(["exec", 20, 7], ["map", 21, 7, 0x1000, 0x100, 0, 0]))
+    assert numbers(found, 7, 19, 21) == [1, 2]
+    assert found.name(7, 0x1000, 1) == ""
+
+
+def test_files_of_a_run_that_starts_again_are_its_own() -> None:
+    found = memory()
+    found.feed(frame(["map", 1, 7, 0x1000, 0x100, 0, 0]))
+    found.feed({"events": [], "files": [[0, "/lib/other", "c"]], "lost": 0})
+    assert found.name(7, 0x1000) == "/bin/one@0x0"
 
 
 def test_the_living_are_seen_with_their_files() -> None:
