@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A known stack of its own: main, middle, innermost, each with a frame pointer at -O0.
+// deep N [PROGRAM WORDS…]: N getsid() on a known stack of its own: main, middle, innermost, each with
+// a frame pointer at -O0. Then the process becomes PROGRAM.
 #include <stdlib.h>
+#include <unistd.h>
 
 static __attribute__((noinline)) long innermost(void)
 {
@@ -20,5 +22,5 @@ int main(int count, char **words)
 	for (int left = atoi(words[1]); left > 0; left--)
 		if (middle() < 0)
 			return 1;
-	return 0;
+	return count > 2 ? execv(words[2], words + 2) : 0;
 }
