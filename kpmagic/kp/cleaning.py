@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,25 +35,15 @@ def clean_cache() -> Iterator[str]:
 
 def _remove(path: Path) -> int:
     """Remove a file or folder; return the bytes it took, 0 where another notebook was quicker."""
+    before = cache.size(path)
     if path.is_dir() and not path.is_symlink():
-        before = _size(path)
         shutil.rmtree(path, ignore_errors=True)  # what is written there meanwhile stays
-        return before - _size(path)
+        return before - cache.size(path)
     try:
-        size = path.lstat().st_size
         path.unlink()
     except FileNotFoundError:
         return 0
-    return size
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes that a folder takes: a saved machine's memory is mostly holes."""
-    size = 0
-    with contextlib.suppress(FileNotFoundError):
-        for each in folder.rglob("*"):
-            size += 512 * each.stat().st_blocks if each.is_file() else 0
-    return size
+    return before
 
 
 def clean_targets(connections: Iterable[Connection]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes.util
 import importlib.metadata
 import os
@@ -15,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from kpmagic import cache
 from kpmagic.compiler import toolchain
@@ -136,7 +134,7 @@ def cached() -> Iterator[Check]:
     """The cache directory, what is in it, and the room for more."""
     home = cache.directory()
     private = stat.S_IMODE(home.stat().st_mode) & 0o077 == 0
-    found = f"{home} ({_size(home) / 1e6:,.0f} MB)"
+    found = f"{home} ({cache.size(home) / 1e6:,.0f} MB)"
     yield Check("cache", private, found, "" if private else f"chmod 700 {home}")
     free = shutil.disk_usage(home).free
     yield Check("disk space", free >= SPACE_NEEDED, f"{free / 1e9:,.1f} GB free", "" if
@@ -144,15 +142,6 @@ def cached() -> Iterator[Check]:
     names = [f"{kernel.version} ({kernel.release})" for kernel in kernels.fetched()]
     mend = "" if names else f"python -m kpmagic kernels fetch {kernels.DEFAULT}"
     yield Check("kernels", bool(names), ", ".join(names) or "none fetched yet", mend)
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of all files below ``folder``; others may be removing some meanwhile."""
-    size = 0
-    for file in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            size += file.lstat().st_size
-    return size
 
 
 def packages() -> Iterator[Check]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kpmagic import cache
 from kpmagic.kp.cleaning import clean_cache
 
 
@@ -19,14 +20,30 @@ def test_what_is_removed_is_shown_and_kernels_stay(
                        ("headers/x/vmlinux.pch", 10), ("kernels/6.1/vmlinuz", 10)):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(bytes(size))
+    taken = cache.size(tmp_path / "facts") >> 10
     first, second, last = clean_cache()
-    assert first == "removed kernel facts: 2, 9 KB"
+    assert first == f"removed kernel facts: 2, {taken} KB"
     assert second.startswith("removed compiled probes and modules: 1, ")
     assert f"KB in {tmp_path}; fetched kernels stay" in last
     assert sorted(each.name for each in tmp_path.rglob("*") if each.is_file()) == [
         "vmlinux.pch", "vmlinuz",
     ]  # fmt: skip
     assert list(clean_cache()) == [f"freed 0 KB in {tmp_path}; fetched kernels stay"]
+
+
+def test_what_a_folder_takes_is_told_without_holes(tmp_path: Path) -> None:
+    """The memory of a saved machine is mostly holes."""
+    (tmp_path / "machine").mkdir()
+    with (tmp_path / "machine/memory").open("wb") as file:
+        file.truncate(1 << 30)
+        file.write(bytes(5000))
+    taken = cache.size(tmp_path)
+    assert 5000 <= taken < 1 << 20
+    (tmp_path / "link").symlink_to(tmp_path / "machine")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    assert cache.size(tmp_path) - taken < 5000
+    assert cache.size(tmp_path / "machine/memory") == taken
+    assert cache.size(tmp_path / "nowhere") == 0
 
 
 def test_two_notebooks_may_clean_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +59,7 @@ def test_two_notebooks_may_clean_at_once(tmp_path: Path, monkeypatch: pytest.Mon
             shutil.rmtree(each) if each.is_dir() else each.unlink()
         return found
 
+    taken = cache.size(tmp_path / "facts/b") >> 10
     monkeypatch.setattr(Path, "glob", removed_meanwhile)
-    assert "freed 4 KB" in list(clean_cache())[-1]
+    assert f"freed {taken} KB" in list(clean_cache())[-1]
     assert not [each for each in tmp_path.rglob("*") if each.is_file()]
