@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ..errors import CellError, SymbolError
+from ..errors import CellError, SymbolError, TargetError
 from ..session import session
 from ..view.table import Table, grouped
 from ..view.trampoline import Trampoline
@@ -41,12 +41,15 @@ def trampoline(words: list[str]) -> Trampoline:
 
 
 def kernels(words: list[str]) -> None:
-    """Print the kernels the sandbox can boot, or fetch one."""
+    """Print the kernels the sandbox can boot; fetch one, or remove it."""
     from ..targets import kernels as stock
 
     if words:
-        if words[0] != "fetch" or len(words) != 2:
-            raise CellError("this is written: %kp kernels [fetch VERSION]")
+        if len(words) != 2 or words[0] not in ("fetch", "remove"):
+            raise CellError("this is written: %kp kernels [fetch|remove VERSION]")
+        if words[0] == "remove":
+            _remove(words[1])
+            return
         kernel = stock.fetch(words[1], session.progress)
         print(f"{kernel.version}  {kernel.release}  {kernel.directory}")
         return
@@ -57,3 +60,16 @@ def kernels(words: list[str]) -> None:
         for version in stock.SUITES
     )  # fmt: skip
     print(Table(("kernel", "fetched", ""), rows, (False, False, False)).text())
+
+
+def _remove(version: str) -> None:
+    """Remove a fetched kernel that no sandbox of this session runs. Raises TargetError."""
+    from ..targets import kernels as stock
+
+    for connection in session.connections:
+        kernel = getattr(connection.target, "kernel", None)
+        if isinstance(kernel, stock.Kernel) and kernel.version == version:
+            raise TargetError(f"kernel {version!r} runs in the sandbox of this session",
+                              hint="%kp clean ends it")  # fmt: skip
+    taken = stock.remove(version, session.progress)
+    print(f"removed kernel {version}: {grouped(taken >> 20)} MB")

@@ -284,7 +284,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
                asks=True),
     Subcommand("dmesg", "dmesg", "the target's kernel log", dmesg, shell=True, asks=True),
     Subcommand("doctor", "doctor", "what works here, and what mends the rest", doctor, shell=True),
-    Subcommand("kernels", "kernels [fetch VERSION]", "the sandbox's kernels", kernels,
+    Subcommand("kernels", "kernels [fetch|remove VERSION]", "the sandbox's kernels", kernels,
                shell=True),
     Subcommand("clean", "clean", "end everything, and empty the cache but for kernels", clean_up,
                shell=True),

@@ -23,6 +23,9 @@ HEADER_MAGIC = 0x202
 PAYLOAD = struct.Struct("<II")
 PAYLOAD_AT = 0x248
 
+# what mends a fetched kernel
+ANEW = "%kp kernels remove VERSION, then %kp kernels fetch VERSION"
+
 Unpack = Callable[[bytes], bytes]
 
 
@@ -55,7 +58,7 @@ def unpack(data: bytes) -> bytes:
             except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as error:
                 raise TargetError(
                     f"damaged {name} data in the kernel: {error}",
-                    hint="%kp clean, then fetch the kernel again; or give another file",
+                    hint=f"{ANEW}; or give another file",
                 ) from None
     return data
 
@@ -88,5 +91,5 @@ def section(elf: bytes, name: str) -> bytes | None:
     except (ELFError, struct.error) as error:
         raise TargetError(
             f"damaged kernel image: {error}",
-            hint="%kp clean, then fetch the kernel again; or give another file",
+            hint=f"{ANEW}; or give another file",
         ) from None

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kpmagic.errors import TargetError
@@ -19,6 +19,7 @@ from kpmagic.targets.base import Progress
 
 FLAVOUR = "amd64"
 TEMPORARY = ".fetching-"
+HEADERS = "headers"
 
 
 @contextmanager
@@ -37,6 +38,14 @@ def sweep(home: Path, version: str) -> None:
     """Remove what a fetch that was killed left; the lock is held."""
     for left in home.glob(f"{TEMPORARY}{version}-*"):
         shutil.rmtree(left)
+
+
+def remove(home: Path, version: str) -> None:
+    """Remove ``home/version``, for others at once; the lock is held."""
+    sweep(home, version)
+    with suppress(FileNotFoundError):  # somebody else had the lock before
+        (home / version).rename(home / f"{TEMPORARY}{version}-removed")
+    sweep(home, version)
 
 
 def fetch(version: str, suite: str, home: Path, progress: Progress) -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 from kpmagic.errors import TargetError
 from kpmagic.targets import debian, kernel_fetch, kernels
 from kpmagic.targets.base import Progress
+from kpmagic.targets.bzimage import ANEW
+from kpmagic.targets.kernel_fetch import HEADERS
 from kpmagic.targets.kernels import Kernel
 
-FOLDER = "headers"
 LOADER = "ld-linux-x86-64.so.2"
 # the suite's C library, and what else the programs of Kbuild are linked with
 LIBRARIES = ("libc6", "libelf1", "libelf1t64", "zlib1g", "libzstd1")
@@ -45,7 +46,7 @@ def find(kernel: Kernel, progress: Progress) -> Path:
     if kernel.version not in kernels.SUITES:
         return of_path(kernel)
     home = cache_place(kernel)
-    with kernel_fetch.locked(kernel.directory.parent, f"{kernel.version}-{FOLDER}", progress):
+    with kernel_fetch.locked(kernel.directory.parent, f"{kernel.version}-{HEADERS}", progress):
         if not home.exists():
             _fetch(kernel, home, progress)
     return build_folder(home, kernel.release)
@@ -53,7 +54,7 @@ def find(kernel: Kernel, progress: Progress) -> Path:
 
 def cache_place(kernel: Kernel) -> Path:
     """Return where a stock kernel's headers are kept. Raises TargetError."""
-    home = kernel.directory / FOLDER
+    home = kernel.directory / HEADERS
     if not PLAIN_PATH.fullmatch(str(home)):
         raise TargetError(
             f"modules cannot be built in {str(home)!r}: make splits such a name",
@@ -132,8 +133,7 @@ def choose(archive: debian.Suite, release: str) -> list[debian.Package]:
     if headers is None:
         raise TargetError(
             f"Debian {archive.suite!r} no longer has the headers of kernel {release!r}",
-            hint="fetch a kernel whose headers are there: remove this one from the cache, then "
-            "%kp kernels fetch VERSION",
+            hint=f"fetch a kernel whose headers are there: {ANEW}",
         )
     needed = [name for name in headers.depends if re.match(r"linux-(headers|kbuild)-", name)]
     found = [package for name in needed if (package := archive.show(name)) is not None]

@@ -52,6 +52,27 @@ def fetched() -> list[Kernel]:
     return [_load(home / version) for version in SUITES if (home / version / DESCRIPTION).exists()]
 
 
+def remove(version: str, progress: Progress | None = None) -> int:
+    """Remove a stock kernel and its headers from the cache; return the bytes they took.
+
+    Whoever runs it must have ended. Raises TargetError.
+    """
+    home = cache.directory("kernels")
+    have = [each for each in SUITES if (home / each).exists()]
+    if version not in have:
+        raise TargetError(
+            f"no kernel {version!r} to remove",
+            hint=f"fetched: {', '.join(have)}" if have else "none has been fetched",
+        )
+    with (
+        kernel_fetch.locked(home, version, progress or _silent),
+        kernel_fetch.locked(home, f"{version}-{kernel_fetch.HEADERS}", progress or _silent),
+    ):
+        taken = cache.size(home / version)
+        kernel_fetch.remove(home, version)
+    return taken
+
+
 def find(version: str) -> Kernel:
     """Return a kernel by the user's name for it: a version, or a path. Raises TargetError."""
     if re.search(r"[/~]", version) or Path(version).is_file():

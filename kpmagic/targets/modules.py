@@ -55,7 +55,7 @@ def content(path: Path) -> bytes:
     except OSError as error:
         raise TargetError(
             f"cannot read module {str(path)!r}: {error.strerror}",
-            hint="%kp clean, then fetch the kernel again",
+            hint=bzimage.ANEW,
         ) from None
 
 

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from far_end import FarEnd
 
 from kpmagic import cache
+from kpmagic.channel.connection import Connection
 from kpmagic.errors import TargetError
+from kpmagic.kp.commands import run_line
+from kpmagic.session import session
 from kpmagic.targets import bzimage, debian, inline, kernel_fetch, kernels, modules
 from kpmagic.targets.kernels import Kernel
 
@@ -152,6 +156,54 @@ def test_one_fetch_at_a_time() -> None:
         busy = subprocess.run([sys.executable, "-c", program, home / ".6.1.lock"],
                               capture_output=True, check=False)  # fmt: skip
     assert b"BlockingIOError" in busy.stderr
+
+
+def a_fetched_kernel(version: str) -> Kernel:
+    """Put a kernel with its headers into the cache."""
+    folder = cache.directory("kernels", version)
+    (folder / "headers").mkdir()
+    (folder / "headers/Makefile").write_text("all:\n")
+    (folder / kernels.DESCRIPTION).write_text('{"release": "6.12.0-test"}')
+    return kernels.find(version)
+
+
+def test_a_removed_kernel_can_be_fetched_again(own_cache: Path) -> None:
+    a_fetched_kernel("6.12")
+    left = own_cache / f"kernels/{kernel_fetch.TEMPORARY}6.12-removed"  # by one that was killed
+    (left / "headers").mkdir(parents=True)
+    assert kernels.remove("6.12") > 0
+    assert kernels.fetched() == []
+    assert {each.name for each in (own_cache / "kernels").iterdir()} == {
+        ".6.12.lock", ".6.12-headers.lock",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["6.1", "4.4", "..", "", "/boot/vmlinuz"])
+def test_only_a_fetched_kernel_is_removed(version: str) -> None:
+    with pytest.raises(TargetError, match="to remove") as caught:
+        kernels.remove(version)
+    assert caught.value.hint == "none has been fetched"
+    a_fetched_kernel("6.12")
+    with pytest.raises(TargetError, match="to remove") as caught:
+        kernels.remove(version)
+    assert caught.value.hint == "fetched: 6.12"
+
+
+def test_a_kernel_that_runs_here_is_not_removed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, rests = a_fetched_kernel("6.12"), a_fetched_kernel("6.1")
+    sandbox, other = FarEnd(), FarEnd()
+    monkeypatch.setattr(sandbox, "kernel", runs, raising=False)
+    with Connection(sandbox) as connection, Connection(other) as second:
+        monkeypatch.setattr(session, "_default", second)
+        monkeypatch.setattr(session, "_named", {"sandbox": connection})
+        with pytest.raises(TargetError, match=r"'6\.12' runs in the sandbox") as caught:
+            run_line("kernels remove 6.12")
+        assert caught.value.hint == "%kp clean ends it"
+        run_line(f"kernels remove {rests.version}")
+        assert capsys.readouterr().out == "removed kernel 6.1: 0 MB\n"
+    assert kernels.fetched() == [runs]
 
 
 def test_flavours_are_left_out() -> None:

@@ -38,6 +38,8 @@ WRONG = [
     ("%kp target moon", "no target 'moon'"),
     ("%kp kernels fetch", "this is written"),
     ("%kp kernels fetch 2.6", "no kernel '2.6'"),
+    ("%kp kernels remove", "this is written"),
+    ("%kp kernels remove 2.6", "no kernel '2.6' to remove"),
     ("%kp symbols 'open", "no closing quotation"),
     ("%kp run", "this is written: %kp run CMD"),
 ]
