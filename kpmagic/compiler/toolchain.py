@@ -249,6 +249,6 @@ def _run(command: list[str]) -> bytes:
         words = done.stderr.decode("utf-8", errors="replace").strip()
         raise BuildError(
             f"{Path(command[0]).name} failed on the kernel's types: {words}",
-            hint="%kp doctor checks the compilers; %kp clean empties the cache",
+            hint="%kp doctor checks the compilers; %kp clean makes room in the cache",
         )
     return done.stdout

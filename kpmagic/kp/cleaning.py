@@ -12,17 +12,21 @@ from ..channel.connection import Connection
 from ..errors import TargetError
 from ..view.table import grouped
 
-# kernels are a download, and the precompiled headers are open in every compiler that runs
+# kernels are a download, and the precompiled headers are open in every compiler that runs;
+# a file whose name begins with a dot is just being written by another notebook
 REMOVED: dict[str, tuple[str, ...]] = {
     "kernel facts": ("facts/*",),
     "console logs": ("console/*",),
-    "compiled probes and modules": ("headers/*/objects", "modules/*"),
+    "compiled probes and modules": ("headers/*/objects", "modules/[!.]*"),
+    "what Kbuild has found out": ("kbuild/[!.]*",),
+    "agents as bytecode": ("agent/[!.]*",),
+    "compiled workloads": ("workloads/[!.]*",),
     "saved machines": ("machines/[!.]*", "machines/.saving-*"),
 }
 
 
 def clean_cache() -> Iterator[str]:
-    """Remove what was compiled, saved or logged, and kernel facts; yield a line about each."""
+    """Remove what is made again in a moment; yield a line about each kind of it."""
     home = cache.directory()
     freed = 0
     for what, patterns in REMOVED.items():
@@ -30,7 +34,7 @@ def clean_cache() -> Iterator[str]:
         freed += sum(sizes)
         if sizes:
             yield f"removed {what}: {len(sizes)}, {grouped(sum(sizes) >> 10)} KB"
-    yield f"freed {grouped(freed >> 10)} KB in {home}; fetched kernels stay"
+    yield f"freed {grouped(freed >> 10)} KB in {home}; kernels and their types stay"
 
 
 def _remove(path: Path) -> int:

@@ -241,7 +241,7 @@ def doctor(words: list[str]) -> None:
 
 
 def clean_up(words: list[str]) -> None:
-    """End everything, also what was left on targets; drop what the cache makes again at once."""
+    """End everything, also what was left on targets; drop what is made again in a moment."""
     from .cleaning import clean_cache, clean_targets
 
     for line in clean_targets(session.connections):
@@ -286,7 +286,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("doctor", "doctor", "what works here, and what mends the rest", doctor, shell=True),
     Subcommand("kernels", "kernels [fetch|remove VERSION]", "the sandbox's kernels", kernels,
                shell=True),
-    Subcommand("clean", "clean", "end everything, and empty the cache but for kernels", clean_up,
-               shell=True),
+    Subcommand("clean", "clean", "end everything; empty the cache but for kernels and their types",
+               clean_up, shell=True),
 )  # fmt: skip
 BY_NAME = {each.name: each for each in SUBCOMMANDS}

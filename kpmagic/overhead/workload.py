@@ -6,11 +6,11 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import os
 import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..cache import directory
 from ..channel.connection import Connection
 from ..compiler.kbuild import find_gcc
 from ..errors import BuildError, CellError, TargetError
+from ..whole import write_private
 
 SOURCE = Path(__file__).with_name("workload.c")
 FLAGS = ("-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-builtin", "-s",
@@ -46,17 +47,21 @@ def built() -> bytes:
     gcc, version = find_gcc("")
     words = (SOURCE.read_text(), version, *FLAGS)
     kept = directory("workloads") / hashlib.sha256("\0".join(words).encode()).hexdigest()[:24]
-    if not kept.exists():
-        handle, temporary = tempfile.mkstemp(dir=kept.parent)
-        os.close(handle)
-        done = subprocess.run([gcc, *FLAGS, "-o", temporary, str(SOURCE)],
+    with suppress(FileNotFoundError):  # another notebook may empty the cache at any time
+        return kept.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="kpmagic-") as folder:
+        made = Path(folder, "workload")
+        done = subprocess.run([gcc, *FLAGS, "-o", str(made), str(SOURCE)],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               check=False)  # fmt: skip
         if done.returncode:
-            os.unlink(temporary)
-            raise BuildError(f"gcc did not compile the workload: {done.stderr.strip()[:500]}")
-        os.replace(temporary, kept)
-    return kept.read_bytes()
+            raise BuildError(
+                f"gcc {version} did not compile the workload: {done.stderr.strip()[:500]}",
+                hint="please report this",
+            )
+        program = made.read_bytes()
+    write_private(kept, program)
+    return program
 
 
 def said(connection: Connection, command: str) -> str:

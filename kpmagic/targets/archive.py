@@ -7,6 +7,7 @@ import hashlib
 import io
 import subprocess
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from kpmagic import agent, cache
@@ -58,10 +59,11 @@ def compiled(archive: bytes, python: Path) -> bytes:
     found = python.stat()
     key = f"{found.st_ino} {found.st_size} {found.st_mtime_ns}".encode() + archive
     path = cache.directory("agent") / f"{hashlib.sha256(key).hexdigest()[:16]}.pyz"
-    if not path.exists():
-        done = subprocess.run([str(python), "-I", "-S", "-c", COMPILE], input=archive,
-                              capture_output=True, start_new_session=True, check=False)  # fmt: skip
-        if done.returncode:
-            return archive  # the guest's console will show why
-        write_private(path, done.stdout)
-    return path.read_bytes()
+    with suppress(FileNotFoundError):  # another notebook may empty the cache at any time
+        return path.read_bytes()
+    done = subprocess.run([str(python), "-I", "-S", "-c", COMPILE], input=archive,
+                          capture_output=True, start_new_session=True, check=False)  # fmt: skip
+    if done.returncode:
+        return archive  # the guest's console will show why
+    write_private(path, done.stdout)
+    return done.stdout

@@ -13,6 +13,7 @@ import os
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from kpmagic import cache
@@ -88,17 +89,18 @@ def _collected(python: Path, agent: bytes) -> bytes:
     stamps = f"{_stamp(python)} {_stamp(Path('/etc/ld.so.cache'))} {COLLECT}"
     name = hashlib.sha256(stamps.encode() + agent).hexdigest()[:16]
     path = cache.directory("agent") / f"{name}.zip"
-    if not path.exists():
-        done = subprocess.run([str(python), "-I", "-S", "-c", COLLECT], input=agent,
-                              capture_output=True, start_new_session=True, check=False)  # fmt: skip
-        if done.returncode:
-            last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise TargetError(
-                f"{str(python)!r} cannot run the agent: {' '.join(last)}",
-                hint="the sandbox's agent needs Python 3.9 or newer there",
-            )
-        write_private(path, done.stdout)
-    return path.read_bytes()
+    with suppress(FileNotFoundError):  # another notebook may empty the cache at any time
+        return path.read_bytes()
+    done = subprocess.run([str(python), "-I", "-S", "-c", COLLECT], input=agent,
+                          capture_output=True, start_new_session=True, check=False)  # fmt: skip
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise TargetError(
+            f"{str(python)!r} cannot run the agent: {' '.join(last)}",
+            hint="the sandbox's agent needs Python 3.9 or newer there",
+        )
+    write_private(path, done.stdout)
+    return done.stdout
 
 
 def _stamp(path: Path) -> str:

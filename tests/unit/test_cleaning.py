@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from kpmagic import cache
 from kpmagic.kp.cleaning import clean_cache
+from kpmagic.overhead import workload
+from kpmagic.targets import archive, runtime
 
 
 def test_what_is_removed_is_shown_and_kernels_stay(
@@ -17,18 +20,24 @@ def test_what_is_removed_is_shown_and_kernels_stay(
 ) -> None:
     monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
     for name, size in (("facts/a", 5000), ("facts/b", 5000), ("headers/x/objects/o", 2048),
-                       ("headers/x/vmlinux.pch", 10), ("kernels/6.1/vmlinuz", 10)):  # fmt: skip
+                       ("headers/x/vmlinux.pch", 10), ("kernels/6.1/vmlinuz", 10),
+                       ("kbuild/a", 10), ("agent/a.zip", 10), ("workloads/a", 10),
+                       ("kbuild/.a-new", 10), ("agent/.a-new", 10)):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(bytes(size))
     taken = cache.size(tmp_path / "facts") >> 10
-    first, second, last = clean_cache()
+    first, second, *others, last = clean_cache()
     assert first == f"removed kernel facts: 2, {taken} KB"
     assert second.startswith("removed compiled probes and modules: 1, ")
-    assert f"KB in {tmp_path}; fetched kernels stay" in last
-    assert sorted(each.name for each in tmp_path.rglob("*") if each.is_file()) == [
-        "vmlinux.pch", "vmlinuz",
+    assert f"KB in {tmp_path}; kernels and their types stay" in last
+    assert [each.partition(":")[0] for each in others] == [
+        "removed what Kbuild has found out", "removed agents as bytecode",
+        "removed compiled workloads",
     ]  # fmt: skip
-    assert list(clean_cache()) == [f"freed 0 KB in {tmp_path}; fetched kernels stay"]
+    assert sorted(each.name for each in tmp_path.rglob("*") if each.is_file()) == [
+        ".a-new", ".a-new", "vmlinux.pch", "vmlinuz",
+    ]  # fmt: skip
+    assert list(clean_cache()) == [f"freed 0 KB in {tmp_path}; kernels and their types stay"]
 
 
 def test_what_a_folder_takes_is_told_without_holes(tmp_path: Path) -> None:
@@ -44,6 +53,18 @@ def test_what_a_folder_takes_is_told_without_holes(tmp_path: Path) -> None:
     assert cache.size(tmp_path) - taken < 5000
     assert cache.size(tmp_path / "machine/memory") == taken
     assert cache.size(tmp_path / "nowhere") == 0
+
+
+def test_what_another_notebook_removes_at_once_was_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    for place in (archive, runtime, workload):
+        monkeypatch.setattr(place, "write_private", lambda *_: None)
+    agent = archive.agent_archive()
+    assert len(archive.compiled(agent, Path(sys.executable))) > 10_000
+    assert list(runtime.files(Path(sys.executable), agent))
+    assert workload.built().startswith(b"\x7fELF")
 
 
 def test_two_notebooks_may_clean_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
