@@ -133,7 +133,7 @@ def build(kbuild: Kbuild, name: str, files: Mapping[str, str], types: Path | Non
     Raises BuildError, NotPermitted.
     """
     given = [*([] if types is None else [f"KPMAGIC_TYPES={types}"]), *kbuild.settings]
-    place = kbuild_steps.place(kbuild.folder, *given)
+    place = kbuild_steps.place(kbuild.folder, kbuild.version, *given)
     readable = [*kbuild.readable, *([] if types is None else [types])]
     known = kbuild_steps.read(place)
     if known is not None:

@@ -107,10 +107,13 @@ def write(path: Path, steps: Steps) -> None:
     keep(path, json.dumps(astuple(steps)).encode())
 
 
-def place(folder: Path, *given: str) -> Path:
-    """Return where the steps of a kernel's build folder are kept, for what make is given."""
+def place(folder: Path, compiler: str, *given: str) -> Path:
+    """Return where the steps of a kernel's build folder are kept.
+
+    ``compiler`` is its version: a newer one may have the same path. ``given`` is what make is.
+    """
     found = (folder / "include/config/auto.conf", folder / "Makefile", folder / "Module.symvers")
-    words = [str(folder), *given]
+    words = [str(folder), compiler, *given]
     for path in found:  # other headers in the same folder are another kernel
         stat = path.stat() if path.exists() else None
         words.append(f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}" if stat else "")
