@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any
 
+from kpmagic.compiler.confine import safe, unsafe
 from kpmagic.compiler.toolchain import Headers, bpf_directory
 from kpmagic.errors import BuildError
 
@@ -21,12 +22,14 @@ SECONDS = 20.0
 
 
 class Compiler:
-    """A confined clang for one kernel's types: `analyse` and `compile`, from any thread."""
+    """A confined clang for one kernel's types: `analyse` and `compile`, from any thread.
+
+    Each may start it, and raises NotPermitted where that would not be `safe`.
+    """
 
     def __init__(self, headers: Headers) -> None:
         self.headers = headers
         self.version = f"clang {headers.clang.version}"
-        self.confined = False
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
@@ -115,7 +118,8 @@ class Compiler:
         )
         self._process = process
         self._unread = b""
-        self.confined = bool(self._read(process, time.monotonic() + SECONDS)["confined"])
+        if not safe(self._read(process, time.monotonic() + SECONDS)["confined"]):
+            raise unsafe()
         return process
 
     def _read(self, process: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:

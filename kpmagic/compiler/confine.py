@@ -2,7 +2,7 @@
 """Lets a process give up everything but reading, or writing, a few folders (Landlock, limits).
 
 Source: Documentation/userspace-api/landlock.rst, include/uapi/linux/landlock.h. Where the kernel
-has no Landlock the limits alone hold, and `confine` says so.
+has no Landlock the limits alone hold, `confine` says so, and nothing is compiled as root.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import resource
 import struct
 from collections.abc import Iterable
+
+from kpmagic.errors import NotPermitted
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _VERSION_FLAG = 1
@@ -45,11 +47,8 @@ def confine(
         resource.setrlimit(limit, (value, value))
     if cpu_seconds is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        return False
-    abi = libc.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
-    if abi < 1:
+    libc, abi = ctypes.CDLL(None, use_errno=True), landlock()
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or abi < 1:
         return False
     ruleset = _ruleset(libc, abi)
     if ruleset < 0:
@@ -61,6 +60,25 @@ def confine(
     restricted = libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0
     os.close(ruleset)
     return bool(restricted)
+
+
+def landlock() -> int:
+    """Return the version of this kernel's Landlock, 0 where there is none or it is switched off."""
+    return max(0, int(ctypes.CDLL(None).syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)))
+
+
+def safe(confined: bool) -> bool:
+    """Whether a compiler may run: confined, or without the right to read every file."""
+    return confined or os.geteuid() != 0
+
+
+def unsafe() -> NotPermitted:
+    """Return what is raised where it may not."""
+    return NotPermitted(
+        "nothing is compiled as root here: this kernel has no Landlock, so nothing would keep "
+        "the compiler from reading root's files",
+        hint="run the notebook as an ordinary user",
+    )
 
 
 def _ruleset(libc: ctypes.CDLL, abi: int) -> int:

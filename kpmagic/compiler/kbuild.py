@@ -18,9 +18,10 @@ from functools import cache
 from pathlib import Path
 
 from kpmagic.compiler import kbuild_steps
+from kpmagic.compiler.confine import unsafe
 from kpmagic.compiler.kbuild_steps import RECORDER, RECORDING, Step
 from kpmagic.compiler.kbuild_worker import UNCONFINED
-from kpmagic.errors import BuildError, MissingDependency, NotPermitted
+from kpmagic.errors import BuildError, MissingDependency
 
 SECONDS = 120.0
 READABLE = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
@@ -172,11 +173,7 @@ def _built(work: Path, name: str, code: int, log: str) -> Built:
     """Return what was built. Raises BuildError, NotPermitted."""
     log = log.replace(f"{work}/", "")
     if code == UNCONFINED:
-        raise NotPermitted(
-            "a module is not compiled as root here: this kernel has no Landlock, so nothing "
-            "would keep the compiler from reading root's files",
-            hint="run the notebook as an ordinary user",
-        )
+        raise unsafe()
     if code:
         raise KbuildFailed(last_words(log), log)
     return Built((work / f"{name}.ko").read_bytes(), log)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kpmagic import cache
-from kpmagic.compiler import toolchain
+from kpmagic.compiler import confine, toolchain
 from kpmagic.errors import KpmagicError, MissingDependency
 from kpmagic.kp import doctor_kernel
 from kpmagic.targets import commands, kernels
@@ -77,6 +77,18 @@ def clang() -> Iterator[Check]:
         yield Check("clang", False, error.message, install(f"clang-{best} libclang1-{best}"))
     else:
         yield Check("clang", True, f"{found.version} ({found.program}, {found.library})")
+
+
+def landlock() -> Iterator[Check]:
+    """What keeps clang and gcc from files that are not theirs."""
+    version = confine.landlock()
+    if version:
+        yield Check("landlock", True, f"version {version}: compilers see their own folders only")
+    elif os.geteuid() == 0:
+        yield Check("landlock", False, "not in this kernel: nothing is compiled as root",
+                    "run the notebook as an ordinary user")  # fmt: skip
+    else:
+        yield Check("landlock", None, "not in this kernel: compilers could read your files")
 
 
 def bpftool() -> Iterator[Check]:
@@ -155,5 +167,5 @@ def packages() -> Iterator[Check]:
 
 
 MACHINE: tuple[Callable[[], Iterator[Check]], ...] = (
-    python, clang, bpftool, programs, libbpf, kvm, cached, packages,
+    python, clang, landlock, bpftool, programs, libbpf, kvm, cached, packages,
 )  # fmt: skip

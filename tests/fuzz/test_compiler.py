@@ -20,7 +20,7 @@ from compiled import TinyKernel
 from spoiled import corpus, spoil
 
 from kpmagic import build
-from kpmagic.compiler import client
+from kpmagic.compiler import client, confine
 from kpmagic.errors import BuildError, KpmagicError
 
 BODIES = 2_000 if FULL else 60
@@ -150,14 +150,8 @@ for act in (lambda: open({str(secret)!r}).read(), lambda: open({str(tmp_path / "
     if confined != "True":
         pytest.skip("this machine's kernel has no Landlock")
     assert (read, written) == ("PermissionError", "PermissionError")
-    if landlock_version() >= 4:
+    if confine.landlock() >= 4:
         assert connected == "PermissionError"
-
-
-def landlock_version() -> int:
-    import ctypes
-
-    return int(ctypes.CDLL(None).syscall(444, None, 0, 1))
 
 
 @pytest.mark.parametrize("already", [False, True])

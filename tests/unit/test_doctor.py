@@ -108,6 +108,17 @@ def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) ->
     assert "clang-19 libclang1-19" in found["clang"].mend
 
 
+@pytest.mark.parametrize(("version", "user", "ok"), [(6, 0, True), (0, 0, False), (0, 1000, None)])
+def test_what_keeps_compilers_from_files(
+    version: int, user: int, ok: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.confine, "landlock", lambda: version)
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: user)
+    check = next(check for check in doctor.checks() if check.name == "landlock")
+    assert check.ok is ok
+    assert bool(check.mend) == (ok is False)
+
+
 def test_a_target_that_goes_meanwhile_hides_nothing_else() -> None:
     class Going(Files):
         def request(self, word: str) -> tuple[dict[str, Any], bytes]:
