@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from .cell.options import BY_KEYWORD, is_of
 from .cell.script import script_from_keywords
 from .cell.syntax import probe_from_keywords
 from .channel.connection import Connection
-from .model import Kind, Options, Probe
+from .model import Kind, Options
 from .modules.run import ModuleRun
 from .modules.source import module_from_keywords
 from .peers.run import PeerRun
@@ -28,10 +30,8 @@ def probe(
     """Probe the entry of ``symbol`` (or ``symbol+offset``, …) with the C statements of ``body``.
 
     Without a body every argument becomes a column. ``target`` is a connection, or the default.
-    The options are those of %%kprobe: ``command`` (--while), ``duration`` (--for), ``follow``,
-    ``max_events``, ``max_time``, ``where``, ``pid``, ``comm``, ``cpu``, ``sample``, ``defines``,
-    ``backend``, ``buffer``, ``name``, ``dry_run``. With ``command`` or ``duration`` it returns
-    when the run has ended, otherwise at once. Raises KpmagicError.
+    With ``command`` or ``duration`` it returns when the run has ended, otherwise at once.
+    Raises KpmagicError.
     """
     return _from_keywords("kprobe", symbol, body, target, options)
 
@@ -52,9 +52,8 @@ def module(
 ) -> ModuleRun:
     """Build the C ``source`` of a whole kernel module called ``name``, load it, read its log.
 
-    The options are those of %%kmodule: ``command`` (--while), ``duration`` (--for), ``max_time``,
-    ``rename``, ``dry_run``. With ``command`` or ``duration`` it returns when the module is out
-    again, otherwise at once. Raises KpmagicError.
+    With ``command`` or ``duration`` it returns when the module is out again, otherwise at once.
+    Raises KpmagicError.
     """
     asked = module_from_keywords(name, source, options)
     run = start_module(asked, session.connection(target))
@@ -64,9 +63,8 @@ def module(
 def bpftrace(script: str, *, target: Connection | str | None = None, **options: Any) -> PeerRun:
     """Run a bpftrace ``script`` with the target's own bpftrace.
 
-    The options are those of %%bpftrace: ``command`` (--while), ``duration`` (--for), ``max_time``,
-    ``name``, ``dry_run``. With ``command`` or ``duration`` it returns when the run has ended,
-    otherwise when the probes are there. Raises KpmagicError.
+    With ``command`` or ``duration`` it returns when the run has ended, otherwise when the probes
+    are there. Raises KpmagicError.
     """
     asked = script_from_keywords("bpftrace", script, options)
     run = start_script(asked, session.connection(target))
@@ -82,8 +80,8 @@ def bcc(
     """Compile ``source``, in BCC's dialect of C, with the target's own BCC and attach it.
 
     ``places`` are those of %%bcc: ``"vfs_read"`` for its one function, ``"do_entry=vfs_read"``,
-    ``"do_return=vfs_read%return"``; functions called ``kprobe__SYMBOL`` need none. The options
-    are those of `bpftrace`, and ``defines``. Raises KpmagicError.
+    ``"do_return=vfs_read%return"``; functions called ``kprobe__SYMBOL`` need none.
+    Raises KpmagicError.
     """
     asked = script_from_keywords("bcc", source, options, places)
     run = start_script(asked, session.connection(target))
@@ -99,14 +97,22 @@ def _from_keywords(
 ) -> Run:
     asked = probe_from_keywords(kind, symbol, body, options)
     run = start(asked, session.connection(target))
-    return run.finish() if blocks(asked) else run
-
-
-def blocks(asked: Probe) -> bool:
-    """Whether the run ends by itself with a time or a command."""
-    return ends_itself(asked.options)
+    return run.finish() if ends_itself(asked.options) else run
 
 
 def ends_itself(options: Options) -> bool:
     """Whether a time or a command ends the run."""
     return options.duration is not None or options.command is not None
+
+
+def _options_of(magic: str) -> str:
+    """Return the options of a magic as a table, as Python calls them."""
+    shown = [option for option in BY_KEYWORD.values() if is_of(option, magic)]
+    width = max(len(option.keyword) for option in shown)
+    lines = [f"    {option.keyword:<{width}}  {option.help}" for option in shown]
+    return "\n".join([f"The options are those of %%{magic}:", "", *lines])
+
+
+for _function, _magic in ((probe, "kprobe"), (retprobe, "kretprobe"), (module, "kmodule"),
+                          (bpftrace, "bpftrace"), (bcc, "bcc")):  # fmt: skip
+    _function.__doc__ = f"{inspect.getdoc(_function)}\n\n{_options_of(_magic)}\n"

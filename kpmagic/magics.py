@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @magics_class
 class KpmagicMagics(Magics):
-    """``%%kprobe``, ``%%kretprobe`` and ``%kp``."""
+    """The magics of probes, modules and other tracers, and ``%kp``."""
 
     shell: InteractiveShell
 
@@ -142,9 +142,9 @@ class KpmagicMagics(Magics):
         panel = self._panel(quiet)
         run = self._start(asked, panel)
         self.shown = (count, id(run))
-        from .api import blocks
+        from .api import ends_itself
 
-        _show(run, panel, blocks(asked) and not asked.options.dry_run)
+        _show(run, panel, ends_itself(asked.options) and not asked.options.dry_run)
         return run
 
     def _start(self, asked: Probe, panel: Panel) -> Run:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pydoc
+import re
 import subprocess
 import sys
 from typing import Any
@@ -17,6 +19,7 @@ from runs import finished
 
 import kpmagic
 from kpmagic import magics
+from kpmagic.cell import options
 from kpmagic.cell.options import OPTIONS, is_of
 from kpmagic.errors import CellError, TargetError
 from kpmagic.kp import commands
@@ -196,6 +199,17 @@ def test_mistakes_in_a_shell(words: tuple[str, ...], text: str) -> None:
     assert done.returncode == 2
     assert text in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("name", "magic"), [
+    ("probe", "kprobe"), ("retprobe", "kretprobe"), ("module", "kmodule"),
+    ("bpftrace", "bpftrace"), ("bcc", "bcc"),
+])  # fmt: skip
+def test_help_of_a_function_shows_every_option(name: str, magic: str) -> None:
+    text = pydoc.render_doc(getattr(kpmagic, name), renderer=pydoc.plaintext)
+    for keyword, option in options.BY_KEYWORD.items():
+        line = rf"(?m)^ +{keyword} +{re.escape(option.help)}$"
+        assert bool(re.search(line, text)) == options.is_of(option, magic), keyword
 
 
 def test_help_in_a_shell() -> None:
