@@ -91,7 +91,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a probe magic; INTERFACE: section 'Options of the probe magics'.
+    """The options of a magic; cell/options.py says what each means.
 
     Durations are ns, sizes bytes, ``max_overhead`` a share of one CPU (0: any).
     ``defines`` are name → C text.

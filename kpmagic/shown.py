@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class View(Protocol):
-    """How a run is shown; view/card.py is the one there is."""
+    """How a run is shown: view/card.py, and module_card.py and peer_card.py there."""
 
     def text(self, run: Any) -> str:
         """Return the card as text."""

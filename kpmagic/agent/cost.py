@@ -135,7 +135,7 @@ class Budget:
 
 
 class Probes(Protocol):
-    """What a run has in the kernel: probes.Probes, kmodprobes.ModuleProbes."""
+    """What a run has in the kernel: probes.Probes, kmodprobes.ModuleProbes, bccprobes.BccProbes."""
 
     gate: Gate
 

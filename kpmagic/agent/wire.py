@@ -34,8 +34,9 @@ Agent → notebook
              "missed_by" (the same by reason: "probe" another one was being handled on that
              CPU, "return" no room to remember a call, "program" a BPF program ran there),
              "mechanism" (as in the reply to ``start``),
-             "workload": {"exit_code"} or null, "error": null or text}, then as blob
-             the aggregates (see AGGREGATES), so it has REQUEST's form
+             "workload": {"exit_code"} or null, "error": null or text, of a recording also
+             "last_words": what its kernel's console said as it died}, then as blob the
+             aggregates (see AGGREGATES), so it has REQUEST's form
 
 Words a REQUEST may ``do`` (arguments → ok)
 

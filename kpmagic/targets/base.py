@@ -29,8 +29,10 @@ class Channel(Protocol):
 class Target(Protocol):
     """A machine whose kernel is probed.
 
-    It may also have ``cwd``, the directory there in which commands run, and ``lease``, how long
-    a silence there and here is borne (lease.py); without one nobody asks for a sign of life.
+    It may also have ``cwd``, the directory there in which commands run, ``workdir_note``, why that
+    is not the notebook's folder, ``kernel``, the one that it boots (kernels.Kernel), and ``lease``,
+    how long a silence there and here is borne (lease.py); without one nobody asks for a sign of
+    life. What a recording has instead of a kernel is in replay.py.
     """
 
     name: str

@@ -156,7 +156,7 @@ def _cost_note(run: Run) -> list[str]:
 
 
 def head_line(run: Run) -> str:
-    """Return the card's first line (see the interface's section 'What comes back')."""
+    """Return the card's first line: name, state, the sum of hits, where it ran."""
     stats = run.stats
     numbers = [
         f"{stats.rows} {'row' if stats.rows == 1 else 'rows'}",
