@@ -103,10 +103,6 @@ class Compiling:
         if self._workload is not None:
             self._workload.kill()
 
-    def counters(self) -> dict[str, int]:
-        """Nothing has been counted yet. Raises Refused."""
-        raise Refused("request", "the probes are not there yet")
-
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
         """Nothing has been counted yet. Raises Refused."""
         raise Refused("request", "the probes are not there yet")

@@ -32,7 +32,7 @@ NOT_TOLD = (
 
 
 class Spent(NamedTuple):
-    """How often handlers ran, for how many ns, in ``elapsed_ns``: words of the wire's COST."""
+    """How often handlers ran, for how many ns, in ``elapsed_ns``: words of the wire's LOST."""
 
     runs: int
     busy_ns: int

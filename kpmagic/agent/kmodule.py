@@ -196,10 +196,6 @@ class ModuleSession:
         send_end(self._channel, self.number, self._reason, self._error, exit_code)
         self.ended = True
 
-    def counters(self) -> dict[str, int]:
-        """A module has none of the wire's COUNTERS. Raises Refused."""
-        raise Refused("request", "a module's run has no counters")
-
     def places(self) -> list[dict[str, Any]]:
         """Its probes are its own affair. Raises Refused."""
         raise Refused("request", "a module's run has no places")

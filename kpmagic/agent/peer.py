@@ -269,10 +269,6 @@ class PeerSession:
         self._tool.close()
         self._change.over()
 
-    def counters(self) -> dict[str, int]:
-        """Another tracer has none of the wire's COUNTERS. Raises Refused."""
-        raise Refused("request", f"a run of {self._asked.tool} has no counters")
-
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
         """Another tracer prints its maps itself. Raises Refused."""
         raise Refused("request", f"{self._asked.tool} prints its maps when it ends")

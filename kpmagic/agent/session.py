@@ -207,12 +207,6 @@ class Session:
         if self._workload is not None:
             self._workload.kill()
 
-    def counters(self) -> dict[str, int]:
-        """Return COUNTERS as far as rows have been cut."""
-        counters = cut(self._probes.gate.counters(), self._pump.cut)
-        spent = self._cost.now()
-        return counters if spent is None else {**counters, **spent._asdict()}
-
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the aggregates so far. Raises Refused."""
         found: tuple[list[dict[str, Any]], bytes] = self._probes.aggregates()
@@ -268,12 +262,18 @@ class Session:
         busy = FAST_MS if self._pump.fast else BUSY_MS
         self.patience_ms = busy if found else min(QUIET_MS, 2 * max(1, self.patience_ms))
 
+    def _counters(self) -> dict[str, int]:
+        """Return COUNTERS as far as rows have been cut, and what they have cost."""
+        counters = cut(self._probes.gate.counters(), self._pump.cut)
+        spent = self._cost.now()
+        return counters if spent is None else {**counters, **spent._asdict()}
+
     def _tell_counters(self) -> None:
         when, last = self._last_counters
         now = time.monotonic_ns()
         if now - when < COUNTERS_NS:
             return
-        counters = {**self.counters(), **self._missed_now(now)}
+        counters = {**self._counters(), **self._missed_now(now)}
         if any(counters[name] != last.get(name) for name in CHANGING if name in counters):
             self._channel.send(wire.LOST, self.number, wire.pack_json(counters))
         self._last_counters = (now, counters)
@@ -300,7 +300,7 @@ class Session:
 
     def _finish(self) -> None:
         index, blob = self._probes.aggregates() if self._error is None else ([], b"")
-        counters = self.counters()
+        counters = self._counters()
         in_flight = None
         if self._asked.entries:
             counters, in_flight, remark = settle(counters, self._in_flight, self._unpaired)

@@ -19,9 +19,10 @@ Agent → notebook
              "errno", "log", "program"}}``, then a blob
     DATA     bytes of the kernel's ring buffer as they lie there, whole records only: each is
              RING_HEADER (8 bytes) and a record of one fixed size per run
-    LOST     JSON of COUNTERS summed over CPUs, and of COST if it is known, at most 4 a
-             second and only when changed; "lost" is what the user must know, hence the name.
-             Also "missed", where the kernel tells: hits so far that never reached a program
+    LOST     JSON of COUNTERS summed over CPUs, at most 4 a second and only when changed; "lost"
+             is what the user must know, hence the name. Where the kernel tells, also "missed",
+             hits so far that never reached a program, and what handlers cost: "runs" of them
+             all, the time "busy_ns" they took, and that since the gate was opened, "elapsed_ns"
     LOG      JSON {"stream": "stdout"|"stderr"|"agent", "text"}: output of a workload, or a remark;
              of a module's run also "kernel": raw records of /dev/kmsg, one behind the other;
              "planted": the "mechanism" of ``start``, when it has become another
@@ -30,9 +31,9 @@ Agent → notebook
              "files": [[number, path, identity]], those new in this frame, "lost": events that
              did not fit so far}. ns is CLOCK_MONOTONIC, start an address, offset that in the
              file; identity is a build id in hexadecimal, or "SIZE-MTIME_NS", or ""
-    END      JSON: the last frame of a run: {"reason", "counters", "in_flight", "missed",
-             "missed_by" (the same by reason: "probe" another one was being handled on that
-             CPU, "return" no room to remember a call, "program" a BPF program ran there),
+    END      JSON: the last frame of a run: {"reason", "counters" (as in LOST), "in_flight",
+             "missed", "missed_by" (the same by reason: "probe" another one was being handled on
+             that CPU, "return" no room to remember a call, "program" a BPF program ran there),
              "mechanism" (as in the reply to ``start``),
              "workload": {"exit_code"} or null, "error": null or text, of a recording also
              "last_words": what its kernel's console said as it died}, then as blob the
@@ -104,7 +105,6 @@ Words a REQUEST may ``do`` (arguments → ok)
     stop       reason ("user", "interrupt", …) → {}; ends the run: gate shut, detached, drained,
              DATA…, END (of many probes the last may leave after it). A workload still running
              is killed with its descendants
-    counters   → COUNTERS summed, as in LOST
     aggregates → {"maps": AGGREGATES' index}; blob: the maps' bytes
     planted    → {"places": [{"program", "place", "address", "before" (hex: the code there before
                any probe; empty: not known), "at" (the kernel may have moved it behind an
@@ -165,9 +165,6 @@ FILTERED, SAMPLED, EASED = 1, 2, 4
 # ".data.kp" after struct kp_gate {u64 until, rows, one_in} padded to GATE_SIZE; each is padded to
 # CPU_SIZE bytes so that CPUs do not share cache lines
 COUNTERS = ("hits", "rows", "filtered", "sampled", "dropped", "entries", "unpaired", "injected")
-# what handlers cost, in LOST and END beside COUNTERS where the kernel tells: runs of all handlers,
-# the time they took, and the time since the gate was opened
-COST = ("runs", "busy_ns", "elapsed_ns")
 GATE_SIZE = 128
 CPU_SIZE = 128
 

@@ -133,11 +133,6 @@ def stop(agent: Agent, request: Request) -> None:
         session.stop(reason)
 
 
-def counters(agent: Agent, request: Request) -> None:
-    """Send a run's counters as they are now."""
-    agent.reply(request.run, request.identity, agent.session(request.run).counters())
-
-
 def aggregates(agent: Agent, request: Request) -> None:
     """Send a run's aggregates as they are now."""
     index, blob = agent.session(request.run).aggregates()
@@ -194,7 +189,6 @@ WORDS = {
     "insmod": insmod,
     "peer": peer,
     "stop": stop,
-    "counters": counters,
     "aggregates": aggregates,
     "planted": planted,
     "code": code,

@@ -23,7 +23,7 @@ from kpmagic.targets.archive import agent_archive
 FRAMES = 100_000 if FULL else 5_000
 TOLD = 20_000 if FULL else 500  # of the frames that the agent itself is sent
 SECONDS = 1.0
-WORDS = ("ping", "kill", "stop", "start", "counters", "aggregates", "read", "log", "clean", "",
+WORDS = ("ping", "kill", "stop", "start", "aggregates", "read", "log", "clean", "",
          "insmod", "run", "nothing")  # fmt: skip
 KEYS = ("programs", "config", "record", "buffer", "reason", "max_ns", "for_ns", "entries", "path",
         "size", "lease_ms", "module", "key_sizes", "follow", "cwd", "tool", "name")  # fmt: skip

@@ -40,6 +40,7 @@ class Ended:
     def __init__(self) -> None:
         self.data = bytearray()
         self.logs: list[dict[str, Any]] = []
+        self.counters: dict[str, int] = {}
         self.message: dict[str, Any] = {}
         self.blob = b""
         self.done = threading.Event()
@@ -48,6 +49,8 @@ class Ended:
         assert not self.done.is_set()
         if frame.type == wire.DATA:
             self.data += frame.payload
+        elif frame.type == wire.LOST:
+            self.counters = wire.unpack_json(frame.payload)
         elif frame.type == wire.LOG:
             self.logs.append(wire.unpack_json(frame.payload))
         elif frame.type == wire.END:
@@ -60,6 +63,13 @@ class Ended:
     def wait(self) -> dict[str, Any]:
         assert self.done.wait(PATIENCE)
         return self.message
+
+    def wait_for(self, counter: str, count: int) -> None:
+        """Return when a counter is known to have come so far."""
+        end = time.monotonic() + PATIENCE
+        while self.counters.get(counter, 0) < count:
+            assert time.monotonic() < end
+            time.sleep(0.1)
 
     @property
     def records(self) -> int:
@@ -109,13 +119,6 @@ class Runner:
 
     def stop(self, reason: str = "user") -> None:
         self.connection.request("stop", run=self.number, reason=reason)
-
-    def wait_for_entries(self, count: int) -> None:
-        """Return when so many calls have begun."""
-        end = time.monotonic() + PATIENCE
-        while self.connection.request("counters", run=self.number)[0]["entries"] < count:
-            assert time.monotonic() < end
-            time.sleep(0.1)
 
     def probed(self) -> list[str]:
         listed = self.connection.read("/sys/kernel/debug/kprobes/list").decode()
@@ -240,14 +243,13 @@ def test_a_stop_gives_all_that_was_counted(runner: Runner) -> None:
 def test_counters_and_aggregates_while_it_runs(runner: Runner) -> None:
     run = runner.entry()
     assert runner.connection.run(calls(100)) == 0
-    counters, _ = runner.connection.request("counters", run=runner.number)
-    assert counters["hits"] >= 100
+    run.wait_for("hits", 100)
     answer, blob = runner.connection.request("aggregates", run=runner.number)
     assert answer["maps"][0]["entries"] * (8 + 16 * runner.connection.cpus) == len(blob)
     runner.stop()
-    assert run.wait()["counters"]["hits"] >= counters["hits"]
+    assert run.wait()["counters"]["hits"] >= run.counters["hits"]
     with pytest.raises(TargetError, match="no run"):
-        runner.connection.request("counters", run=runner.number)
+        runner.connection.request("aggregates", run=runner.number)
 
 
 def test_output_of_the_command_comes_before_the_end(runner: Runner) -> None:
@@ -273,7 +275,7 @@ def test_a_probe_by_address(runner: Runner) -> None:
 def test_sleepers_are_in_flight(runner: Runner) -> None:
     sleepers = "i=0; while [ $i -lt 60 ]; do sleep 100 & i=$((i+1)); done; wait"
     run = runner.calls(SLEEP, command=sleepers)
-    runner.wait_for_entries(60)
+    run.wait_for("entries", 60)
     runner.stop()
     end = run.wait()
     counters = end["counters"]
@@ -305,7 +307,7 @@ def test_many_leftovers_are_judged(
     )
     command = f"/usr/bin/python3 -I -S -c '{script}'"
     run = runner.calls("__x64_sys_clock_nanosleep", command=command)
-    runner.wait_for_entries(1501)
+    run.wait_for("entries", 1501)
     began = time.monotonic()
     runner.stop()
     end = run.wait()

@@ -64,7 +64,7 @@ def test_a_process_that_does_not_die_ends_no_run_but_its_own(
     assert dying.groups == {group.path}
 
 
-@pytest.mark.parametrize("word", ["counters", "aggregates", "planted"])
+@pytest.mark.parametrize("word", ["aggregates", "planted"])
 @pytest.mark.parametrize("kind", [Compiling, ModuleSession, PeerSession])
 def test_what_a_run_has_not_is_refused(kind: type, word: str) -> None:
     out = Out()

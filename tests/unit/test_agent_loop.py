@@ -277,7 +277,6 @@ def test_log_is_the_kernels(client: Client) -> None:
         {"do": "read", "path": "a\ud800b"},
         {"do": "run", "command": None},
         {"do": "stop", "reason": 1},
-        {"do": "counters"},
         {"do": "aggregates"},
         {"do": "start"},
         {"do": "start", "programs": []},
@@ -326,7 +325,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=8,
 )
-words = st.sampled_from(["ping", "kill", "stop", "start", "counters", "aggregates"])
+words = st.sampled_from(["ping", "kill", "stop", "start", "aggregates"])
 names = st.sampled_from(["programs", "config", "record", "buffer", "reason", "max_ns", "entries"])
 
 
