@@ -20,12 +20,12 @@ BODY = "emit(file = (u64)file, buf = (u64)buf, count, n = {n});"
 def attaching(machine: Machine, figures: Figures, turns: int) -> None:
     """Time from the start of each tool, or of a cell, to the probe being there."""
     new, old = "start to attached, kpmagic, new cell, s", "start to attached, kpmagic, cached, s"
-    for turn in range(turns):
+    for _ in range(turns):
         for _ in range(3):
             body = BODY.format(n=time.time_ns())
             figures.add(new, _attached(machine, body))
             figures.add(old, _attached(machine, body))
-        for name, program in BPFTRACES.items() if turn < 3 else ():
+        for name, program in BPFTRACES.items():
             figures.add(f"start to attached, {name}, s", _bpftrace(machine, program))
     figures.add("start to attached, BCC, s", machine.bcc.seconds)
     bcc = machine.bcc.seconds

@@ -23,18 +23,15 @@ CALLS = BUILT / "calls"
 
 @dataclass(frozen=True)
 class Workload:
-    """What guest/calls.c says: ns of a call (quickest and middle batch), ns of its beginning and
-    of the processor time it used."""
+    """What is used of guest/calls.c: ns of a call in the quickest batch, and of processor time."""
 
     quickest: float
-    middle: float
-    began: int
     used: int
 
     @classmethod
     def of(cls, words: list[str]) -> Workload:
         """Take the words of its line."""
-        return cls(float(words[0]), float(words[1]), int(words[2]), int(words[3]))
+        return cls(float(words[0]), int(words[3]))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from typing import Any, Self
 
 from .agent import wire
 from .errors import KpmagicError, RecordingError
-from .outcome import MapPart, Outcome
-from .outcome import Workload as Workload
+from .outcome import MapPart, Outcome, Workload
 from .rows.recording import Rows
 from .stats import cost_of
 

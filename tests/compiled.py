@@ -16,6 +16,7 @@ from kpmagic.cell.syntax import parse_probe
 from kpmagic.compiler.client import Compiler
 from kpmagic.compiler.toolchain import find_clang, headers
 from kpmagic.kernel.btf import Btf
+from kpmagic.kernel.btf_types import Kind as TypeKind
 from kpmagic.model import Kind, Plan, Site, Spec
 
 KERNEL = Path(__file__).parent / "golden" / "kernel.c"
@@ -59,7 +60,7 @@ class TinyKernel:
     def _names(self, spec: Spec) -> list[str]:
         if not spec.wild:
             return [spec.symbol]
-        return fnmatch.filter(sorted(self.btf.functions()), spec.symbol)
+        return fnmatch.filter(sorted(self.btf.names(TypeKind.FUNC)), spec.symbol)
 
     @property
     def facts(self) -> SimpleNamespace:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from kpmagic.agent import wire
 from kpmagic.agent.limits import Limits
 from kpmagic.agent.refusal import Refused
 
@@ -69,11 +68,6 @@ class Start(NamedTuple):
     injection: dict[str, int] | None = None
     mappings: bool = False
     bcc: bool = False
-
-    @property
-    def stride(self) -> int:
-        """Bytes from one record to the next in the ring buffer."""
-        return (self.record + wire.RING_HEADER + 7) & ~7
 
 
 def text(message: dict[str, Any], name: str, *, needed: bool = True) -> Any:

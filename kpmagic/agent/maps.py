@@ -10,7 +10,6 @@ from typing import Any
 from kpmagic.agent.libbpf import library, refused
 from kpmagic.agent.objects import Map
 
-WORD = 8
 TOTAL_SIZE = 16  # struct kp_total of bpf/record.h
 
 

@@ -38,7 +38,6 @@ WORDS = (
          "v; a row likewise"),
     Word("errno_name", "errno_name(v)", "a negative error number by its name: -2 is ENOENT"),
 )  # fmt: skip
-BY_NAME = {word.name: word for word in WORDS}
 
 
 def help_text() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from kpmagic.kernel import btf_struct, btf_tree
+from kpmagic.kernel import btf_struct
 from kpmagic.kernel.btf_text import declare, has_name, kind_of, size_of, strip, unqualified
 from kpmagic.kernel.btf_types import Kind, Type, Types, bad
 from kpmagic.model import Function, Parameter
@@ -66,10 +66,6 @@ class Btf(Types):
             found.setdefault(name, []).append(type_id)
         return found
 
-    def functions(self) -> list[str]:
-        """Return the names of all functions."""
-        return self.names(Kind.FUNC)
-
     def prototype(self, function: Function) -> str:
         """Return ``ssize_t vfs_read(struct file *file, …)``."""
         parameters = [p.declaration for p in function.parameters]
@@ -97,14 +93,6 @@ class Btf(Types):
             kinds = (*_LAYOUTS, *_ENUMS, Kind.TYPEDEF, Kind.INT, Kind.FLOAT)
         found = self.find(rest, *kinds) if kinds else []
         return min(found, key=lambda i: kinds.index(self.type(i).kind), default=None)
-
-    def struct(self, name: str, depth: int = 1) -> str | None:
-        """Return the C text of a struct, union, enum or typedef with offsets and sizes in bytes.
-
-        ``depth`` 2 also shows what is inside its members, and so on. None for an unknown name.
-        """
-        type_id = self.type_named(name)
-        return None if type_id is None else "\n".join(btf_tree.tree(self, type_id, depth).lines())
 
     def members(self, type_id: int) -> tuple[Member, ...]:
         """Return the members a pointer chain can name next: those of unnamed members among them."""

@@ -88,15 +88,6 @@ def _has_enumerator(enum: str, name: str) -> Callable[[KernelFacts], bool]:
     return present
 
 
-def _link_tells_missed(facts: KernelFacts) -> bool:
-    """Say whether ``struct bpf_link_info`` has ``perf_event.kprobe.missed`` (Linux 6.7)."""
-    type_id = facts.btf.type_named("struct bpf_link_info")
-    for name in ("perf_event", "kprobe", "missed"):
-        members = () if type_id is None else facts.btf.members(type_id)
-        type_id = next((m.type_id for m in members if m.name == name), None)
-    return type_id is not None
-
-
 def _has_member(type_: str, name: str) -> Callable[[KernelFacts], bool]:
     def present(facts: KernelFacts) -> bool:
         type_id = facts.btf.type_named(type_)
@@ -106,9 +97,7 @@ def _has_member(type_: str, name: str) -> Callable[[KernelFacts], bool]:
 
 
 FEATURES: dict[str, Callable[[KernelFacts], bool]] = {
-    "link-missed": _link_tells_missed,
     "attach-cookie": _has_enumerator("bpf_func_id", "BPF_FUNC_get_attach_cookie"),
-    "ring-buffer": _has_enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF"),
     "kprobe-multi": lambda facts: (
         "register_fprobe" in facts.symbols
         and _has_enumerator("bpf_attach_type", "BPF_TRACE_KPROBE_MULTI")(facts)

@@ -37,11 +37,6 @@ class Traceable:
         names = self.by_module.get(module, frozenset())
         return name in names or name.partition(".")[0] in names
 
-    @property
-    def kernel(self) -> frozenset[str]:
-        """The names of the kernel proper."""
-        return self.by_module[""]
-
 
 @dataclass(frozen=True)
 class Blacklist:

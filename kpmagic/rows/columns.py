@@ -29,7 +29,6 @@ ERRORS = {
     526: "ESERVERFAULT", 527: "EBADTYPE", 528: "EJUKEBOX", 529: "EIOCBQUEUED",
     530: "ERECALLCONFLICT", 531: "ENOGRACE",
 }  # fmt: skip
-TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
 def dtype_of(ctype: CType) -> np.dtype[Any]:

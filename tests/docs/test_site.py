@@ -44,7 +44,7 @@ def test_each_magic_and_option_is_there(reference: ModuleType) -> None:
 
 def test_each_value_and_word_of_a_body_is_there(reference: ModuleType) -> None:
     page = reference.page("body")
-    names = {*scope.BUILTINS, *vocabulary.BY_NAME}
+    names = {*scope.BUILTINS, *(word.name for word in vocabulary.WORDS)}
     assert not [name for name in names if f"`{name}" not in page]
 
 

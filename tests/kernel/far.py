@@ -19,7 +19,6 @@ from kpmagic.targets import qemu
 from kpmagic.targets.sandbox import Sandbox
 
 PACKAGES = ("openssh-server", "libwrap0", "sudo")
-USERS = ("root", "ada", "eve")  # sudo asks eve for a password
 
 SSHD = """\
 HostKey {etc}/host

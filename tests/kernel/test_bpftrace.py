@@ -17,7 +17,6 @@ import kpmagic
 from kpmagic.channel.connection import Connection
 from kpmagic.kp.stages import stage
 
-GETSID = "exec python3 workloads/getsid.py"
 READS = "dd if=/dev/zero of=/dev/null bs=10 count=10007"
 SIZES = 'kretprobe:vfs_read /comm == "dd" && retval == 10/ { @n = count(); @h = hist(retval); }'
 

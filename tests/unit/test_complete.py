@@ -17,6 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from kpmagic.cell.options import OPTIONS, is_of
 from kpmagic.errors import SymbolError
 from kpmagic.kernel.btf import Btf
+from kpmagic.kernel.btf_types import Kind
 from kpmagic.view.complete import Known, Offer, complete, values_of
 from kpmagic.view.complete_names import Names
 
@@ -30,7 +31,7 @@ class Facts:
     modules_read: bool = True
 
     def functions(self) -> list[str]:
-        return self.btf.functions()
+        return self.btf.names(Kind.FUNC)
 
     def __getattr__(self, name: str) -> Any:
         raise SymbolError(f"this kernel has no {name}")

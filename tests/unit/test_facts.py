@@ -77,9 +77,9 @@ def test_gather(machine: Machine, tmp_path: Path) -> None:
     assert (facts.release, facts.machine, facts.cpus) == ("6.1.0-56-amd64", "x86_64", 2)
     assert facts.build_id == BUILD_ID.hex()
     assert facts.btf_file.read_bytes() == BTF
-    assert facts.btf.struct("int") == "int;"
+    assert facts.btf.type_named("int") is not None
     assert facts.traceable is not None
-    assert facts.traceable.kernel == {"vfs_read", "vfs_readv"}
+    assert facts.traceable.by_module[""] == {"vfs_read", "vfs_readv"}
     assert facts.blacklist.names == {"do_int3"}
     assert facts.functions("vfs_*") == ["vfs_read", "vfs_readv"]
     assert not facts.modules_read
@@ -210,7 +210,7 @@ def test_what_must_be_there(machine: Machine, tmp_path: Path, path: str) -> None
 
 def test_known_btf_is_not_read(machine: Machine, tmp_path: Path) -> None:
     del machine.files["/sys/kernel/btf/vmlinux"]
-    assert gather(machine.read, HELLO, tmp_path, btf=BTF).btf.struct("int") == "int;"
+    assert gather(machine.read, HELLO, tmp_path, btf=BTF).btf.type_named("int") is not None
 
 
 def test_target_lost_is_not_swallowed(machine: Machine, tmp_path: Path) -> None:

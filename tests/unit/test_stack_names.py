@@ -14,7 +14,6 @@ from kpmagic.rows.stack_names import StackNames, Walks, depth, walks
 
 FUNCTIONS = {0x1000: "leaf", 0x2000: "middle", 0x3000: "root", 0x4000: "never_returns"}
 KSTACK = CType("kstack", 24, False, "unsigned long", 3)
-USTACK = CType("ustack", 24, False, "unsigned long", 3)
 
 
 def look_up(pid: int, address: int, program: int = 1) -> str:
