@@ -83,7 +83,7 @@ class Controlled:
             if not life.ended.wait(STOP_PATIENCE):
                 raise TargetError(
                     f"the run was asked to end {STOP_PATIENCE:.0f} s ago, and has not yet",
-                    hint="run.wait() waits on, and the last rows are in it then; "
+                    hint="run.wait() goes on waiting; the run then has its last rows; "
                     "run.connection.close() ends the target with all its runs",
                 )
         return self

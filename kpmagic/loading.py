@@ -41,7 +41,8 @@ def load(path: str | Path) -> Run | ModuleRun | PeerRun:
             return peer_run_of(past, rows, str(path))
         return run_of(past, rows, str(path))
     except (ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
-        raise RecordingError(f"cannot read {str(path)!r}: it is damaged: {error}") from None
+        raise RecordingError(f"cannot read {str(path)!r}: it is damaged: {error}",
+                             hint=recorded.DAMAGED) from None  # fmt: skip
 
 
 def run_of(past: Past, rows: Rows, where: str) -> Run:

@@ -91,7 +91,7 @@ def _sites(spec: Spec, probe: Probe, facts: KernelFacts) -> tuple[list[Site], li
     if spec.offset:
         raise SymbolError(
             f"{spec.text!r}: "
-            + ("functions have no offset in common" if spec.wild else "no offset in a system call"),
+            + ("a pattern cannot have an offset" if spec.wild else "no offset in a system call"),
             hint="name the function itself for an offset: %kp symbols lists them",
         )
     if is_call:

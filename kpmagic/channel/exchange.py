@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..agent import wire
 from ..errors import KpmagicError, TargetError, TargetLost
 from ..targets import console
-from ..targets.base import Channel, Target
+from ..targets.base import AGAIN, Channel, Target
 from .command import TICK
 from .incoming import Incoming
 from .refusals import to_error
@@ -89,7 +89,10 @@ class Exchange:
         protocol = self.hello.get("protocol")
         if protocol != wire.PROTOCOL:
             self.close()
-            raise TargetError(f"the agent speaks protocol {protocol}, not {wire.PROTOCOL}")
+            raise TargetError(
+                f"the agent speaks protocol {protocol}, not {wire.PROTOCOL}",
+                hint="kpmagic was replaced under this notebook: restart its Python kernel",
+            )
         return self.hello
 
     def new_number(self) -> int:
@@ -177,8 +180,7 @@ class Exchange:
         what = f"{self.name} is gone"
         if self.failure:
             what += f": {self.failure}"
-        hint = "run the cell again: the target is started, or connected to, anew"
-        return TargetLost(f"{what}\n{excerpt}" if excerpt else what, hint=hint)
+        return TargetLost(f"{what}\n{excerpt}" if excerpt else what, hint=AGAIN)
 
     def _send(self, run: int, payload: bytes) -> None:
         if self._gone.is_set():
@@ -195,7 +197,11 @@ class Exchange:
                 raise self.lost()
             waited += TICK
             if patience is not None and waited > patience:
-                raise TargetError(f"{self.name} did not give {what} within {patience:.0f} s")
+                raise TargetError(
+                    f"{self.name} did not give {what} within {patience:.0f} s",
+                    hint="run the cell again when the target is less busy; %kp clean ends it, and "
+                    "the next cell starts it anew",
+                )
 
     def _read_until(self, reply: Reply) -> None:
         """Read on to an answer, in the reader's own thread; runs get what comes before it later.

@@ -212,11 +212,10 @@ class Walk:
         else:
             variable = self.text[left.extent.start.offset : begin].decode("latin-1")
             if not variable.isidentifier():
-                raise Refused(
-                    node.extent.start.offset,
-                    "a handler divides in place what has a plain name only",
-                    "write x = x / y",
-                )
+                sign = "%" if macro == _DIVISIONS[b"%"] else "/"
+                raise Refused(node.extent.start.offset,
+                              f"x {sign}= y needs a plain variable on its left",
+                              f"write x = x {sign} y")  # fmt: skip
             self._closings.append((begin, end, f" = {macro}(({variable}), ({lines}"))
         self._closings.append((right.extent.end.offset, right.extent.end.offset, "))"))
 
@@ -245,7 +244,7 @@ class Walk:
         if children and is_pointer(peel(children[0])):
             raise Refused(
                 node.extent.start.offset,
-                "a handler cannot call what a pointer leads to",
+                "a handler cannot call through a pointer",
                 "it reads memory and calls kpmagic's words",
             )
         for argument in node.get_arguments():

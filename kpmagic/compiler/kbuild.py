@@ -210,7 +210,10 @@ def _run(steps: list[Step], work: Path, readable: list[Path]) -> tuple[int, str]
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise BuildError(f"Kbuild took longer than {SECONDS:.0f} s and was stopped") from None
+            raise BuildError(
+                f"Kbuild took longer than {SECONDS:.0f} s and was stopped",
+                hint="run the cell again when this machine is less busy",
+            ) from None
         raise
     return process.returncode, output.decode("utf-8", errors="replace")
 

@@ -173,7 +173,8 @@ def as_fentry(plan: Plan, artifact: Artifact, connection: Connection) -> Artifac
     symbol, source = _first_name(plan.sites[0], connection), artifact.source
     text = source.text.replace(ENTRY, FENTRY.format(symbol=symbol))
     if text == source.text:
-        raise TargetError("the generated program is not what fentry is made from")
+        raise TargetError("kpmagic could not turn this handler into one for fentry",
+                          hint="please report this")  # fmt: skip
     programs = tuple(_fentry(each, symbol) for each in source.programs)
     made = Source(**{**vars(source), "files": {**source.files, source.main: text},
                      "programs": programs})  # fmt: skip

@@ -74,7 +74,8 @@ def said(connection: Connection, command: str) -> str:
     code = connection.run(command, hear)
     if code:
         words = (pieces["stderr"].strip() or f"exit code {code}").splitlines()[-1]
-        raise TargetError(f"the workload failed on {connection.name}: {words}")
+        raise TargetError(f"the workload failed on {connection.name}: {words}",
+                          hint="it needs sh, base64, gzip and room in /tmp there")  # fmt: skip
     return pieces["stdout"]
 
 
@@ -115,7 +116,9 @@ class Workload:
         text = said(self.connection, shlex.join([f"{self._folder}/workload", *words]))
         last = (text.split() or [""])[-1]
         if not last.isdigit():
-            raise TargetError(f"the workload said {last[:40]!r} where its time should be")
+            raise TargetError(f"the workload said {last[:40]!r} where its time should be",
+                              hint="--while 'COMMAND >/dev/null' keeps a command quiet, also what "
+                              "it leaves behind")  # fmt: skip
         return int(last)
 
     def choose(self, hits_of: HitsOf, symbol: str) -> None:

@@ -27,6 +27,7 @@ KEY_KIND = "kpmagic.kind"
 KEY_FORMAT, KEY_RUN, KEY_MAPS, KEY_DIGEST = (
     "kpmagic.format", "kpmagic.run", "kpmagic.aggregates", "kpmagic.digest",
 )  # fmt: skip
+HINT = "a recording is what run.save(path) or --save FILE writes"
 NEWER_HINT = "pip install --upgrade kpmagic"
 
 
@@ -138,7 +139,7 @@ def to_metadata(past: AnyPast) -> dict[str, str]:
 def from_metadata(metadata: Mapping[str, str]) -> AnyPast:
     """Return what `to_metadata` made. Raises RecordingError."""
     if not is_ours(metadata):
-        raise RecordingError("it is not a recording of kpmagic")
+        raise RecordingError("it is not a recording of kpmagic", hint=HINT)
     _check_format(metadata[KEY_FORMAT])
     run, maps = metadata.get(KEY_RUN, ""), metadata.get(KEY_MAPS, "")
     if _digest(run, maps) != metadata.get(KEY_DIGEST):

@@ -18,10 +18,10 @@ from .journal import MAGIC as JOURNAL
 from .journal import read as frames_of
 from .parquet import MAGIC as PARQUET
 from .parquet import Stored
-from .past import AnyPast, Past, from_metadata, is_ours
+from .past import HINT, AnyPast, Past, from_metadata, is_ours
 from .paths import path_of
 
-HINT = "a recording is what run.save(path) or --save FILE writes"
+DAMAGED = "copy it again, or run its cell again"
 REMARK = ("the recording breaks off here: what wrote it died, or had no more room; "
           "the rows until then are complete")  # fmt: skip
 
@@ -39,7 +39,7 @@ def read(path: str | Path) -> tuple[AnyPast, Rows]:
         why = getattr(error, "strerror", error)
         raise RecordingError(f"cannot read {str(path)!r}: {why}") from None
     except RecordingError as error:
-        hint = error.hint or HINT
+        hint = error.hint or f"{DAMAGED}; {HINT}"
         raise RecordingError(f"cannot read {str(path)!r}: {error.message}", hint=hint) from None
     raise RecordingError(f"cannot read {str(path)!r}: it is not a recording", hint=HINT)
 

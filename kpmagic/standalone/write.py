@@ -102,5 +102,6 @@ def export(run: Run, language: str, folder: Path, kernel: Kernel) -> Path:
             if text.startswith("#!"):
                 file.chmod(EXECUTABLE)
     except OSError as error:
-        raise KpmagicError(f"cannot write {str(first)!r}: {error.strerror}") from None
+        raise KpmagicError(f"cannot write {str(first)!r}: {error.strerror}",
+                           hint="name another folder behind --as LANGUAGE") from None  # fmt: skip
     return first

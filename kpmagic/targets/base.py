@@ -9,6 +9,9 @@ from typing import Protocol
 EXPENDABLE = "sandbox"
 """The name of the one target whose kernel may be ended."""
 
+AGAIN = "run the cell again: the target is started, or connected to, anew"
+"""What is done about one that is gone."""
+
 Progress = Callable[[str], None]
 """Called with a short sentence when a long step begins (``booting Linux 6.1.0-56-amd64``)."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from kpmagic.errors import TargetLost
 from kpmagic.targets import rights
 from kpmagic.targets.archive import agent_archive
+from kpmagic.targets.base import AGAIN
 
 HERE = Path(__file__).parent
 # What the target's Python is started with: the program itself comes as a line of its input.
@@ -74,9 +75,9 @@ class Child:
                 try:
                     view = view[self._socket.send(view) :]
                 except TimeoutError:
-                    raise TargetLost(f"{self.name} takes nothing any more") from None
+                    raise TargetLost(f"{self.name} takes nothing any more", hint=AGAIN) from None
                 except OSError:
-                    raise TargetLost(f"{self.name} is gone") from None
+                    raise TargetLost(f"{self.name} is gone", hint=AGAIN) from None
 
     def receive(self) -> bytes:
         """Return the next bytes, waiting for them; ``b""`` when the other end is gone."""

@@ -23,7 +23,7 @@ def quiet_notes(run: Run) -> list[str]:
     emits = bool(run.artifact.source.layouts)
     used = stats.rows + stats.filtered + stats.sampled + stats.dropped
     if emits and not run.artifact.source.aggregates and not stats.rows and used < stats.hits:
-        return [f"no row: the body came to no emit in {grouped(stats.hits - used)} hits"]
+        return [f"no row: no emit() was reached in {grouped(stats.hits - used)} hits"]
     return []
 
 

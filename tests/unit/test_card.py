@@ -137,7 +137,7 @@ def test_filters_that_leave_nothing_are_named() -> None:
 
 def test_a_body_that_emits_nothing_says_so() -> None:
     text = str(finished(rows=0, more={"counters": {"hits": 5, "filtered": 2}}))
-    assert "no row: the body came to no emit in 3 hits" in text
+    assert "no row: no emit() was reached in 3 hits" in text
 
 
 def test_what_was_missed_has_its_reasons() -> None:

@@ -479,3 +479,18 @@ def test_aggregates_of_a_lost_target_are_those_last_looked_at_or_not_known() -> 
             assert run.wait(5)
         assert run.aggregates["count()"]["count"].tolist() == found
         assert [text for text in run.remarks if words in text]
+
+
+def test_who_is_not_understood_or_silent_has_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Connection(FarEnd()) as connection:
+        connection.wait_for_hello()
+        with pytest.raises(TargetError, match=r"did not give an answer within") as caught:
+            connection._wait(threading.Event(), 0.0, "an answer")
+        assert "%kp clean" in caught.value.hint
+    monkeypatch.setattr(wire, "PROTOCOL", wire.PROTOCOL + 1)
+    with (
+        Connection(FarEnd()) as connection,
+        pytest.raises(TargetError, match="speaks protocol 1, not 2") as caught,
+    ):
+        connection.wait_for_hello()
+    assert "restart its Python kernel" in caught.value.hint

@@ -275,7 +275,7 @@ ERRORS: list[tuple[str, Kind, str, str]] = [
         "none of the 1 functions '__sch*' stands for can be probed: '__schedule' is notrace",
         "call them",
     ),
-    ("vfs_*+4", "kprobe", "'vfs_*+4': functions have no offset in common", "offset"),
+    ("vfs_*+4", "kprobe", "'vfs_*+4': a pattern cannot have an offset", "offset"),
     ("nf_tables:nft_*", "kprobe", "module 'nf_tables' is not loaded", "modprobe nf_tables"),
 ]
 

@@ -273,8 +273,16 @@ def test_a_link_to_itself_is_replaced(far: Any, tmp_path: Path) -> None:
 
 def test_a_foreign_parquet_file_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "x")
-    with pytest.raises(RecordingError, match="it is not a recording of kpmagic"):
+    with pytest.raises(RecordingError, match="it is not a recording of kpmagic") as caught:
         kpmagic.load(tmp_path / "x")
+    assert caught.value.hint.startswith("a recording is what run.save(path)")
+
+
+def test_a_damaged_one_says_what_to_do(far: Any, tmp_path: Path) -> None:
+    path = finished(far, 1).save(tmp_path / "run.parquet")
+    with pytest.raises(RecordingError, match="it is damaged") as caught:
+        kpmagic.load(rewritten(path, **{KEY_DIGEST: "0" * 64}))
+    assert caught.value.hint.startswith("copy it again, or run its cell again")
 
 
 def rewritten(path: Path, **texts: str) -> Path:
