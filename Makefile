@@ -32,7 +32,8 @@ ALL_KERNELS ?= 5.10 6.1 6.12 7.2
 AT_ONCE ?= 2
 NOTEBOOK ?= notebooks/01-first-probe.ipynb
 PYTEST := $(PY) -m pytest
-# the rest weigh memory and open files of their own process: alone, and nothing else in it
+# what is timed runs alone; so do, last, the tests without a sandbox, for some weigh memory and open
+# files of their own process
 TIMED := tests/notebooks/test_flood.py
 # of the *.case files those that a magic can do otherwise than a function, a newer kernel otherwise
 OF_MAGICS := first or errors or listing or sections
@@ -44,7 +45,7 @@ IN_SANDBOXES := tests/kernel tests/notebooks tests/faults tests/runners tests/bi
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@sed -n '2,/^$$/s/^# //p' Makefile
 
 setup:
 	@.ci/packages
@@ -134,7 +135,6 @@ docs: setup
 	$(PY) docs/links.py build/docs
 
 bench bench-quick: setup
-	@.ci/bench
 	$(PY) -m kpmagic kernels fetch $(KERNEL)
 	$(PY) bench/run.py $(if $(filter bench-quick,$@),--quick)
 
