@@ -68,9 +68,27 @@ def _text(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part) for part in node.values)
     if isinstance(node, ast.FormattedValue):
-        return "'…'" if node.conversion == ord("r") else "…"
+        return "'…'" if node.conversion == ord("r") else _constant(node.value)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _text(node.left) + _text(node.right)
     if isinstance(node, ast.IfExp):
         return _text(node.body)
-    return "…"
+    return _constant(node)
+
+
+def _constant(node: ast.expr) -> str:
+    """Return the text that a name stands for, ``…`` for anything else."""
+    return _constants().get(getattr(node, "attr", getattr(node, "id", "")), "…")
+
+
+@cache
+def _constants() -> dict[str, str]:
+    """Return the texts that have a name in the package, those whose name is one text's alone."""
+    found: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                for name in node.targets:
+                    if isinstance(name, ast.Name) and isinstance(node.value.value, str):
+                        found.setdefault(name.id, set()).add(node.value.value)
+    return {name: texts.pop() for name, texts in found.items() if len(texts) == 1}
