@@ -129,7 +129,8 @@ def open_channel(name: str) -> Channel:
         return Channel(source, sink)
     port = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     _wait_for_peer(port)
-    return Channel(port, port, Pages(port))
+    moves = hasattr(os, "splice")  # since Python 3.10
+    return Channel(port, port, Pages(port) if moves else Straight(port))
 
 
 def _wait_for_peer(port: int) -> None:

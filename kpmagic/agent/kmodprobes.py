@@ -153,7 +153,7 @@ class ModuleProbes:
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:
         """Return the wire's AGGREGATES, index and blob."""
         index, blobs = [], []
-        both = zip(self._asked.aggregates, self._asked.key_sizes, strict=True)
+        both = zip(self._asked.aggregates, self._asked.key_sizes)
         for number, (name, key_size) in enumerate(both):
             entries, blob = merge(self._table(number, key_size), key_size, SLOTS, self._cpus)
             index.append({"map": name, "key_size": key_size, "entries": entries})

@@ -14,7 +14,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 SYSCALL = 298
 CLOSE_ON_EXEC = 1 << 3  # PERF_FLAG_FD_CLOEXEC
@@ -62,7 +62,7 @@ class Executed(NamedTuple):
     pid: int
 
 
-Event = Mapped | Forked | Executed
+Event = Union[Mapped, Forked, Executed]
 
 
 class Watch:

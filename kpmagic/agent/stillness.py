@@ -18,11 +18,14 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from typing import Self
+from typing import TYPE_CHECKING
 
 from kpmagic.agent.cgroup import Group, prefix
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.workload import Workload
+
+if TYPE_CHECKING:
+    from typing import Self  # since Python 3.11
 
 CPUINFO = "/proc/cpuinfo"
 PATIENCE_SECONDS = 0.1  # for one that waits for a disk, and so does not come by either
