@@ -6,14 +6,18 @@ With ``--sandbox`` for PORT the machine is a sandbox that only now gets its root
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 from kpmagic.agent import wire
 from kpmagic.agent.channel import Channel, HangUp, open_channel
 from kpmagic.agent.hello import hello
+
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(argv: list[str]) -> int:
@@ -21,8 +25,7 @@ def main(argv: list[str]) -> int:
     if len(argv) != 2:
         print(f"usage: {argv[0]} PORT", file=sys.stderr)
         return 2
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _leave)
+    _at_signals(_leave)
     try:
         channel = _channel(argv[1])
         channel.send(wire.HELLO, 0, wire.pack_json(hello()))
@@ -48,17 +51,28 @@ def _serve(channel: Channel, parent: int | None) -> int:
     from kpmagic.agent.loop import Agent
 
     agent = Agent(channel, parent)
-    try:
+    with contextlib.ExitStack() as end:
+        end.callback(agent.close)
+        end.callback(_at_signals, signal.SIG_IGN)  # a signal as this begins does not skip the rest
         agent.serve()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        agent.close()
     return 0
 
 
+def _at_signals(action: Any) -> None:
+    for number in ENDS:
+        signal.signal(number, action)
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
+    _at_signals(_leaving)
     raise SystemExit(128 + number)
+
+
+def _leaving(number: int, frame: FrameType | None) -> None:
+    """One that has come meanwhile: raised again, it would end the undoing.
+
+    Python complains of those that have come when they are to be ignored, and may call SIG_IGN.
+    """
 
 
 if __name__ == "__main__":

@@ -252,6 +252,37 @@ def test_no_command_outlives_the_agent(archive: Path, way: Any) -> None:
     assert time.monotonic() - began < 1
 
 
+TWO_SIGNALS = """
+import os, signal, sys
+from kpmagic.agent import __main__ as program, loop
+
+class Agent:
+    def __init__(self, channel, parent):
+        pass
+
+    def serve(self):
+        signal.pthread_sigmask(signal.SIG_BLOCK, program.ENDS)
+        for number in program.ENDS:
+            os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, program.ENDS)  # all of them at once
+        raise AssertionError("no signal has come")
+
+    def close(self):
+        for number in program.ENDS:
+            os.kill(os.getpid(), number)
+        sys.stderr.write("undone")
+
+loop.Agent = Agent
+program.main(["agent", "-"])
+"""
+
+
+def test_signals_in_a_row_do_not_keep_it_from_undoing() -> None:
+    done = subprocess.run([sys.executable, "-c", TWO_SIGNALS], capture_output=True, check=False)
+    assert done.stderr == b"undone"
+    assert done.returncode > 128
+
+
 @needs_cgroups
 def test_requests_are_answered_while_a_command_runs(client: Client) -> None:
     run = client.ask(5, do="run", command="sleep 0.3")
