@@ -42,6 +42,7 @@ class ModuleProbes:
         """Load, which plants the probes; the gate is shut. Raises Refused."""
         self._asked = asked
         self._cpus = possible_cpus()
+        self._rooms = 1 << (self._cpus - 1).bit_length()  # KP_CPUS of the module
         self._attached = True
         self._places = 1 + max(program.cookie for program in asked.programs)
         # beside others of this and of other agents, under a name as long as the one built in
@@ -54,7 +55,7 @@ class ModuleProbes:
             self._log.close()
         try:
             fcntl.ioctl(self._fd, CONFIGURE, config(asked, cgroup))
-            self.gate = Gate(self._fd, self._cpus, GATE_OFFSET)
+            self.gate = Gate(self._fd, self._rooms, GATE_OFFSET)
             self.ring = Ring(self._fd, asked.buffer, asked.record)
         except BaseException:
             os.close(self._fd)
@@ -161,8 +162,7 @@ class ModuleProbes:
         return index, b"".join(blobs)
 
     def _table(self, number: int, key_size: int) -> bytes:
-        cpus = 1 << (self._cpus - 1).bit_length()
-        size = cpus * SLOTS * (24 + key_size)
+        size = self._rooms * SLOTS * (24 + key_size)
         whole = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         offset = (number + 1) * TABLE_OFFSET
         with mmap.mmap(self._fd, whole, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset) as memory:
