@@ -111,6 +111,9 @@ class BccProbes:
         ways = sorted({each.way for each in self._asked.programs})
         return {"attached": attached, "left_out": [], "ways": ways}
 
+    def begin(self) -> None:
+        """The gate opens now: nothing is counted that was before."""
+
     def look(self) -> None:
         """Notice the end of BCC's process, which nobody has asked for. Raises Refused."""
         self.tool.errors.read()

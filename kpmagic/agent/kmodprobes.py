@@ -44,6 +44,7 @@ class ModuleProbes:
         self._cpus = possible_cpus()
         self._rooms = 1 << (self._cpus - 1).bit_length()  # KP_CPUS of the module
         self._attached = True
+        self._missed_before = 0
         self._places = 1 + max(program.cookie for program in asked.programs)
         # beside others of this and of other agents, under a name as long as the one built in
         self._name = f"kpmagic_{os.getpid() & 0xFFFF:04x}{number & 0xFFFF:04x}"
@@ -124,10 +125,14 @@ class ModuleProbes:
         missed, *errors = struct.unpack(f"<Q{self._places}i", data)
         return missed, errors
 
+    def begin(self) -> None:
+        """The gate opens now: what was missed until then is not the run's."""
+        self._missed_before, _ = self._status()
+
     def missed(self) -> Missed | None:
-        """Return the kernel's count of missed hits, by reason."""
+        """Return the kernel's count of missed hits since `begin`, by reason."""
         returns = any(program.is_return for program in self._asked.programs)
-        return {"return" if returns else "probe": self._status()[0]}
+        return {"return" if returns else "probe": self._status()[0] - self._missed_before}
 
     def spent(self) -> tuple[int, int] | None:
         """Return how often the handlers ran, and for how many ns."""

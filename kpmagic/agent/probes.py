@@ -85,11 +85,14 @@ class Probes:
         for together in batches(self._asked.programs):
             planted.plant(together)
         planted.check()
-        self._missed_before = self._missed_so_far()
         if self._asked.entries:  # now, for at the end there is no time for it
             self._names = names_in_stacks(self._asked.programs)
         ways = sorted({each.way for each in self._asked.programs})
         return {"attached": planted.attached, "left_out": planted.left_out, "ways": ways}
+
+    def begin(self) -> None:
+        """The gate opens now: what was missed until then is not the run's."""
+        self._missed_before = self._missed_so_far()
 
     def look(self) -> None:
         """Notice what has become of them: these stay as long as this process."""
@@ -101,7 +104,7 @@ class Probes:
         return self._departure.over
 
     def missed(self) -> Missed | None:
-        """Return the kernel's count of missed hits by reason, None when it has none."""
+        """Return the kernel's count of missed hits since `begin`, by reason; None: it has none."""
         now, before = self._missed_so_far(), self._missed_before
         if now is None or before is None:
             return None

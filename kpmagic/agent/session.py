@@ -157,6 +157,7 @@ class Session:
             self._workload.wait_until_held()
         self._ends.begin()
         self._cost.begin()
+        self._probes.begin()
         self._probes.gate.open(self._asked.config["max_rows"])
         if self._workload is not None:
             self._workload.release()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from made import made
 
 from kpmagic.agent import dying, session, wire
 from kpmagic.agent.cgroup import Cgroup
@@ -42,13 +43,6 @@ class Owner:
         self.closed = True
         if self.fails:
             raise OSError("no")
-
-
-def made(kind: type, **values: Any) -> Any:
-    """An object of a class whose __init__ would ask for a kernel."""
-    found = kind.__new__(kind)
-    vars(found).update(values)
-    return found
 
 
 def test_a_process_that_does_not_die_ends_no_run_but_its_own(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import struct
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -56,3 +57,16 @@ def test_counters_of_any_number_of_cpus_are_mapped(make: Make, cpus: int) -> Non
     probes = make(cpus)
     probes.gate._words[gate.FIRST + (cpus - 1) * gate.STEP + gate.ROWS] = 5
     assert probes.gate.rows == 5
+
+
+def test_what_was_missed_before_the_gate_was_opened_is_not_the_runs(make: Make) -> None:
+    probes = make(2)
+
+    def missed(count: int) -> None:
+        os.pwrite(probes._fd, struct.pack("<Qi", count, 0), 0)
+        os.lseek(probes._fd, 0, os.SEEK_SET)
+
+    missed(7)
+    probes.begin()
+    missed(9)
+    assert probes.missed() == {"probe": 2}
