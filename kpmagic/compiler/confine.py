@@ -41,12 +41,13 @@ def confine(
 ) -> bool:
     """Confine this process and its children; return whether files and network are closed too.
 
-    ``memory`` is bytes of address space; ``cpu_seconds`` None leaves CPU time alone.
+    ``memory`` is bytes of address space; ``cpu_seconds`` None leaves CPU time alone. Where the
+    system allows less, that holds.
     """
-    for limit, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (value, value))
+    _limit(resource.RLIMIT_AS, memory)
+    _limit(resource.RLIMIT_CORE, 0)
     if cpu_seconds is not None:
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+        _limit(resource.RLIMIT_CPU, cpu_seconds)
     libc, abi = ctypes.CDLL(None, use_errno=True), landlock()
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or abi < 1:
         return False
@@ -79,6 +80,12 @@ def unsafe() -> NotPermitted:
         "the compiler from reading root's files",
         hint="run the notebook as an ordinary user",
     )
+
+
+def _limit(limit: int, value: int) -> None:
+    _, hard = resource.getrlimit(limit)
+    least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (least, least))
 
 
 def _ruleset(libc: ctypes.CDLL, abi: int) -> int:
