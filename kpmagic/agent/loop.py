@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kpmagic.agent import dying, wire
@@ -56,11 +56,18 @@ class Agent:
 
     def step(self, owner: Any, ready: set[int]) -> None:
         """Have a command or run do what is to be done now; one that cannot go on ends alone."""
+        self._have(owner, lambda: owner.step(ready))
+
+    def go(self, run: Any) -> None:
+        """Have a run begin whose start has been answered; one that cannot ends alone."""
+        self._have(run, run.go)
+
+    def _have(self, owner: Any, do: Callable[[], None]) -> None:
         try:
-            owner.step(ready)
-        except OSError as error:
+            do()
+        except (OSError, Refused) as error:
             with contextlib.suppress(OSError):
-                owner.fail(refused_os(error))
+                owner.fail(error if isinstance(error, Refused) else refused_os(error))
         if owner.ended:
             self.forget(owner)
 

@@ -83,7 +83,7 @@ def start(agent: Agent, request: Request) -> None:
     def begin(session: Session) -> None:
         agent.runs[request.run] = session
         agent.reply(request.run, request.identity, session.started)
-        session.go()
+        agent.go(session)
 
     if asked.bcc:
         from kpmagic.agent.compiling import Compiling
@@ -105,7 +105,7 @@ def insmod(agent: Agent, request: Request) -> None:
     session = ModuleSession(agent.channel, request.run, insert)
     agent.runs[request.run] = session
     agent.reply(request.run, request.identity, session.started)
-    session.go()
+    agent.go(session)
 
 
 def peer(agent: Agent, request: Request) -> None:
