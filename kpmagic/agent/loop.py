@@ -168,7 +168,8 @@ def prepare() -> Iterator[str]:
         yield name
     from kpmagic.agent.sweep import sweep
 
-    sweep()
+    with contextlib.suppress(OSError):  # %kp clean will say so
+        sweep()
     yield "sweep"
     from kpmagic.agent.libbpf import library
 

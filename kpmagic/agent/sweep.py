@@ -7,6 +7,8 @@ switches and events of tracefs stay.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import glob
 import os
 
@@ -89,10 +91,12 @@ def _modules(removed: list[str], kept: list[str]) -> None:
                 continue
             try:
                 kmod.remove(name)
-                removed.append(f"module {name}")
             except OSError as error:
-                in_use.append(name)
-                kept.append(f"module {name}: {error.strerror}")
+                if error.errno != errno.ENOENT:  # else another agent's sweep has
+                    in_use.append(name)
+                    kept.append(f"module {name}: {error.strerror}")
+                    continue
+            removed.append(f"module {name}")
         _write(path, in_use)
 
 
@@ -113,5 +117,6 @@ def _write(path: str, names: list[str]) -> None:
     if names:
         with open(path, "w", encoding="ascii") as file:
             file.write("\n".join(names))
-    elif os.path.exists(path):
-        os.unlink(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):  # another agent's sweep was quicker
+            os.unlink(path)
