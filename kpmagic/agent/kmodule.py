@@ -108,7 +108,8 @@ class ModuleSession:
         """Do what is to be done now; called at least every ``patience_ms``."""
         if self._workload is not None:
             send_output(self._channel, self.number, self._workload, ready)
-        self._send_log()
+        if self._kmsg.fd in ready:  # there is room, see waits_for()
+            self._send_log()
         self._slept.act()
         if self._stopping:
             self._remove()
