@@ -89,15 +89,13 @@ class Agent:
             raise HangUp("nobody reads")
         if self.parent is not None and os.getppid() != self.parent:
             raise HangUp("the parent is gone")
-        self._check_lease(self.channel.source in answers)
+        if self.channel.source not in answers:
+            self._check_lease()
         return set(answers)
 
-    def _check_lease(self, heard: bool) -> None:
+    def _check_lease(self) -> None:
         """Count only time in which there was nothing to read. Raises HangUp."""
-        now = time.monotonic()
-        if heard:
-            self._heard = now
-        elif self.lease is not None and now - self._heard > self.lease:
+        if self.lease is not None and time.monotonic() - self._heard > self.lease:
             raise HangUp("the notebook has fallen silent")
 
     def take(self) -> None:
@@ -107,6 +105,7 @@ class Agent:
                 self.answer(frame)
         except wire.WireError as error:
             self.refuse(0, None, Refused("request", str(error)))
+        self._heard = time.monotonic()  # only now: an answer may take longer than the lease
 
     def answer(self, frame: wire.Frame) -> None:
         """Do what one frame asks."""

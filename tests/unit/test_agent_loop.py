@@ -11,13 +11,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kpmagic.agent import wire
+from kpmagic.agent import loop, wire
+from kpmagic.agent.channel import Channel, HangUp
+from kpmagic.agent.loop import Agent
 from kpmagic.targets.archive import agent_archive
 
 ANSWER_SECONDS = 10.0
@@ -139,6 +142,34 @@ def test_silence_beyond_the_lease_ends_it_and_what_it_runs(client: Client) -> No
     assert client.request(do="ping", lease_ms=300) == {}
     assert client.process.wait(ANSWER_SECONDS) == 0
     assert is_gone(pid)
+
+
+def test_the_time_that_an_answer_takes_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came with a slow request was read with it: nothing is left to read after it."""
+    now = 1000.0
+
+    def slow(*_: object) -> None:
+        nonlocal now
+        now += 40
+
+    monkeypatch.setitem(loop.WORDS, "slow", slow)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(loop, "IDLE_MS", 0)
+    source, sink = os.pipe()
+    with open(source, "rb", 0), open(sink, "wb", 0) as there, open(os.devnull, "wb", 0) as null:
+        agent = Agent(Channel(source, null.fileno()))
+        agent.preparations = None
+        agent.lease = 30.0
+        for word in ("slow", "ping"):
+            message = {"id": 1, "do": word, "lease_ms": 30_000}
+            there.write(wire.encode(wire.REQUEST, 0, wire.pack(message)))
+        assert agent.wait() == {source}
+        agent.take()
+        agent.channel.flush()
+        assert agent.wait() == set()
+        now += 31
+        with pytest.raises(HangUp, match="silent"):
+            agent.wait()
 
 
 def test_words_within_the_lease_keep_it(client: Client) -> None:
