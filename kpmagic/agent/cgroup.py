@@ -9,6 +9,7 @@ import signal
 import time
 
 from kpmagic.agent import dying
+from kpmagic.agent.descriptors import Descriptors
 from kpmagic.agent.identity import identity
 from kpmagic.agent.refusal import Refused, refused_os
 
@@ -109,13 +110,18 @@ class Cgroup(Group):
 
     def __init__(self, name: str) -> None:
         """Make it. Raises Refused."""
-        super().__init__(f"{prefix()}.{name}")
+        beginning = prefix()
+        super().__init__(f"{beginning}.{name}")
         try:
             os.mkdir(self.path)
         except OSError as error:
             raise refused_os(error) from None
-        self.id = os.stat(self.path).st_ino
-        _start_warden(prefix())
+        try:
+            self.id = os.stat(self.path).st_ino
+            _start_warden(beginning)
+        except OSError as error:
+            os.rmdir(self.path)
+            raise refused_os(error) from None
 
     def end(self) -> None:
         """Kill what is in it and remove it, later where something in it does not die at once.
@@ -150,12 +156,14 @@ def mount() -> str:
 def _start_warden(beginning: str) -> None:
     if _warden:
         return
-    source, sink = os.pipe()
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    places = [(os.POSIX_SPAWN_DUP2, source, 0)]
-    places += [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (1, 2)]
-    arguments = ["/bin/sh", "-c", WARDEN, beginning]
-    os.posix_spawn("/bin/sh", arguments, os.environ, file_actions=places, setsid=True)
-    os.close(source)
-    os.close(null)
-    _warden.append(sink)
+    with Descriptors() as theirs, Descriptors() as ours:
+        source, sink = os.pipe()
+        theirs.add(source)
+        ours.add(sink)
+        null = theirs.add(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        places = [(os.POSIX_SPAWN_DUP2, source, 0)]
+        places += [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (1, 2)]
+        arguments = ["/bin/sh", "-c", WARDEN, beginning]
+        os.posix_spawn("/bin/sh", arguments, os.environ, file_actions=places, setsid=True)
+        ours.pop_all()
+        _warden.append(sink)

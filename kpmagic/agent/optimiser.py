@@ -13,7 +13,7 @@ import glob
 import os
 
 from kpmagic.agent.identity import identity, is_alive
-from kpmagic.agent.refusal import Refused
+from kpmagic.agent.refusal import Refused, refused_os
 
 SWITCH = "/proc/sys/debug/kprobes-optimization"
 NOTES = "/run/kpmagic-optimiser"  # a file for each agent that has moved it: where it was
@@ -47,16 +47,26 @@ class Held:
         self.runs.add(run)
 
     def _move(self, before: str, wanted: str) -> None:
-        note = f"{NOTES}/{identity()}"
-        os.makedirs(NOTES, mode=0o700, exist_ok=True)
-        with open(note, "w", encoding="ascii") as file:
-            file.write(before)
-        self._guard = _spawn_guard(before, note)
+        if self._guard is None:  # else somebody else has moved it back meanwhile
+            self._remember(before)
         try:
             write(wanted)
         except OSError as error:
-            self._put_back()
+            if not self.runs:
+                self._put_back()
             raise Refused("permission", f"{SWITCH}: {error.strerror}", errno=error.errno) from None
+
+    def _remember(self, before: str) -> None:
+        """Let others know where it was, who are there when this process is not."""
+        note = f"{NOTES}/{identity()}"
+        try:
+            os.makedirs(NOTES, mode=0o700, exist_ok=True)
+            with open(note, "w", encoding="ascii") as file:
+                file.write(before)
+            self._guard = _spawn_guard(before, note)
+        except OSError as error:
+            self._put_back()
+            raise refused_os(error) from None
         self._before = before
 
     def release(self, run: int) -> None:

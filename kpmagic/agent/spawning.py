@@ -22,8 +22,9 @@ def spawn(
     arguments: Sequence[str],
     fds: Sequence[int],
     cwd: str | None,
-) -> int:
-    """Start the program ``arguments[0]`` in a session of its own; return its process id.
+) -> tuple[int, int]:
+    """Start the program ``arguments[0]`` in a session of its own; return its process id and a
+    descriptor of it.
 
     ``fds`` become its descriptors 0, 1, 2 …; none of them may be smaller than its new number.
     Raises OSError.
@@ -33,7 +34,7 @@ def spawn(
     fresh.forget()
     os.chdir(cwd or "/")
     try:
-        return os.posix_spawn(
+        pid = os.posix_spawn(
             arguments[0],
             list(arguments),
             environment,
@@ -44,6 +45,12 @@ def spawn(
         )
     finally:
         os.chdir("/")
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        dying.children.add(pid)
+        raise
 
 
 def ended(pid: int) -> int | None:

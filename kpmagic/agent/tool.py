@@ -14,6 +14,7 @@ import socket
 from collections.abc import Sequence
 
 from kpmagic.agent.cgroup import Cgroup
+from kpmagic.agent.descriptors import Descriptors
 from kpmagic.agent.refusal import Refused, refused_os
 from kpmagic.agent.spawning import PATH, READ_SIZE, Stream, ended, killed, spawn
 
@@ -48,7 +49,7 @@ class Tool:
         """Spawn it. Raises Refused."""
         self.exit_code: int | None = None
         self._cgroup = Cgroup(name)
-        self._open: list[int] = []
+        self._ours = Descriptors()
         self._output_ended = False
         self._pidfd = -1
         try:
@@ -64,23 +65,24 @@ class Tool:
         cwd: str | None,
         fds: Sequence[int],
     ) -> None:
-        self.control, other = socket.socketpair()
-        self.control.setblocking(False)
-        self.output, output = os.pipe()
-        errors, their_errors = os.pipe()
-        self._open = [self.output, errors]
-        self.errors = Stream("stderr", errors)
-        os.set_blocking(self.output, False)
-        script, *more = [_memory(each) for each in files]
-        low = [script, output, their_errors, other.detach(), *more]
-        theirs = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH) for fd in (*low, *fds)]
-        try:
-            self._pid = spawn(arguments, theirs, cwd)
-        finally:
-            for fd in low + theirs:
-                os.close(fd)
-        self._pidfd = os.pidfd_open(self._pid)
+        with Descriptors() as theirs:
+            self.control, other = socket.socketpair()
+            self._ours.callback(self.control.close)
+            control = theirs.add(other.detach())
+            self.control.setblocking(False)
+            self.output, output = self._pipe(theirs)
+            errors, their_errors = self._pipe(theirs)
+            self.errors = Stream("stderr", errors)
+            os.set_blocking(self.output, False)
+            script, *more = [_memory(each, theirs) for each in files]
+            low = [script, output, their_errors, control, *more, *fds]
+            high = [theirs.add(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH)) for fd in low]
+            self._pid, self._pidfd = spawn(arguments, high, cwd)
         self._cgroup.add(self._pid)
+
+    def _pipe(self, theirs: Descriptors) -> tuple[int, int]:
+        source, sink = os.pipe()
+        return self._ours.add(source), theirs.add(sink)
 
     def waits_for(self, room: bool) -> list[int]:
         """Return the descriptors to poll for reading; no output unless there is ``room``."""
@@ -128,16 +130,13 @@ class Tool:
             killed(self._pid, self._pidfd)  # in case it is not in the cgroup yet
             os.close(self._pidfd)
             self._pidfd = -1
-        if self._open:
-            self.control.close()
-        while self._open:
-            os.close(self._open.pop())
+        self._ours.close()
         self._cgroup.end()
 
 
-def _memory(data: bytes) -> int:
+def _memory(data: bytes, theirs: Descriptors) -> int:
     """Return the descriptor of a file in memory, at its beginning."""
-    fd = os.memfd_create("kpmagic", os.MFD_CLOEXEC)
+    fd = theirs.add(os.memfd_create("kpmagic", os.MFD_CLOEXEC))
     with open(fd, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(fd, 0, os.SEEK_SET)

@@ -9,6 +9,7 @@ import select
 import time
 
 from kpmagic.agent.cgroup import Cgroup
+from kpmagic.agent.descriptors import Descriptors
 from kpmagic.agent.refusal import refused_os
 from kpmagic.agent.spawning import Stream, ended, killed, spawn
 
@@ -36,19 +37,16 @@ class Workload:
             raise refused_os(error, "spawn") from None
 
     def _spawn(self, command: str, cwd: str | None) -> None:
-        pipes = [os.pipe(), os.pipe(), os.pipe(), os.pipe()]
-        self._go, self._held = pipes[0][1], pipes[3][0]
-        self._streams = {
-            pipes[1][0]: Stream("stdout", pipes[1][0]),
-            pipes[2][0]: Stream("stderr", pipes[2][0]),
-        }
-        theirs = [pipes[0][0], pipes[1][1], pipes[2][1], pipes[3][1]]
-        try:
-            self._pid = spawn(["/bin/sh", "-c", HELD, command], theirs, cwd)
-        finally:
-            for fd in theirs:
-                os.close(fd)
-        self._pidfd = os.pidfd_open(self._pid)
+        with Descriptors() as theirs:
+            source, self._go = os.pipe()
+            fds = [theirs.add(source)]
+            for name in ("stdout", "stderr"):
+                ours, sink = os.pipe()
+                self._streams[ours] = Stream(name, ours)
+                fds.append(theirs.add(sink))
+            self._held, sink = os.pipe()
+            fds.append(theirs.add(sink))
+            self._pid, self._pidfd = spawn(["/bin/sh", "-c", HELD, command], fds, cwd)
         self.cgroup.add(self._pid)
 
     def wait_until_held(self) -> None:

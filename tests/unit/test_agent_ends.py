@@ -13,6 +13,7 @@ from made import made
 from kpmagic.agent import dying, session, wire
 from kpmagic.agent.cgroup import Cgroup
 from kpmagic.agent.compiling import Compiling
+from kpmagic.agent.descriptors import Descriptors
 from kpmagic.agent.kmodule import ModuleSession
 from kpmagic.agent.limits import Limits
 from kpmagic.agent.loop import Agent
@@ -54,7 +55,7 @@ def test_a_process_that_does_not_die_ends_no_run_but_its_own(
     with pytest.raises(OSError, match="not empty"):
         group.remove()
     made(Workload, cgroup=group, _go=-1, _held=-1, _pidfd=-1, _streams={}).close()
-    made(Tool, _cgroup=group, _pidfd=-1, _open=[]).close()
+    made(Tool, _cgroup=group, _pidfd=-1, _ours=Descriptors()).close()
     assert dying.groups == {group.path}
 
 
