@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kpmagic import cache
 from kpmagic.analysis.analyse import analyse
+from kpmagic.backends import origin
 from kpmagic.backends.base import Backend
 from kpmagic.backends.bcc import Bcc, maps, whole
 from kpmagic.backends.bpf import Bpf
@@ -119,18 +120,15 @@ def compile_source(source: Source, compiler: Compiler, probe: Probe) -> bytes:
     try:
         return compiler.compile(source.text)
     except BuildError as error:
-        raise _at_the_cell(error, probe) from None
+        raise _at_the_cell(error, source, probe) from None
 
 
-def _at_the_cell(error: BuildError, probe: Probe) -> BuildError:
-    """Return what clang's code generator said as one sentence at a line of the cell.
-
-    Its columns are those of the generated text, so only the line is kept.
-    """
+def _at_the_cell(error: BuildError, source: Source, probe: Probe) -> BuildError:
+    """Return what clang's code generator said as one sentence at its place in the cell."""
     words = next((line for line in error.message.splitlines() if "error:" in line), error.message)
     sentence = re.sub(r"^.*?error: (error in backend: )?", "", words)
-    found = re.search(rf"\b{CELL}:(\d+):", error.message)
-    place = None if found is None else probe.place(int(found.group(1)))
+    found = re.search(rf"\b{CELL}:(\d+):(\d*)", error.message)
+    place = found and origin.place(probe, source, int(found[1]), int(found[2] or 0))
     return BuildError(sentence, hint=error.hint, place=place)
 
 

@@ -150,8 +150,8 @@ class Probe:
     body_line: int = 2
     where_at: int = 0
 
-    def place(self, line: int, column: int = 0) -> Place:
-        """Return a line of the cell as a place in it, its ``column`` is one of generated text."""
+    def place(self, line: int) -> Place:
+        """Return a line of the cell as a place in it; `backends.origin` knows columns."""
         lines = (self.body or "").split("\n")
         number = line - self.body_line
         text = self.line if number < 0 else lines[number] if number < len(lines) else ""
@@ -173,9 +173,13 @@ class Module:
     note: str = ""
 
     def place(self, line: int, column: int = 0) -> Place:
-        """Return line and column, 1-based, of the source as a place in the cell."""
+        """Return line and column, 1-based, of the source as a place in the cell.
+
+        Behind a name that --rename has given a function the column is not known.
+        """
         lines = self.source.split("\n")
         text = lines[line - 1].replace("\t", " ") if 1 <= line <= len(lines) else ""
+        column = 0 if self.note and '"' in text[: max(column - 1, 0)] else column
         return Place(line + self.body_line - 1, column, text, self.cell)
 
     def place_of(self, offset: int) -> Place:

@@ -197,14 +197,16 @@ class Run(Result, Controlled):
         except MissingRefusal as refusal:
             raise tracers.missing(refusal.message, self.connection.name) from None
         except ToolRefusal as refusal:
-            where = self.connection.name
-            raise tracers.of_bcc(refusal, self.plan.probe.place, where) from None
+            where, probe = self.connection.name, self.plan.probe
+            raise tracers.of_bcc(refusal, lambda line, _: probe.place(line), where) from None
         except VerifierRefusal as refusal:
             from .verifier import explain
 
             self.verifier_log = refusal.log
             program = refusal.program or self.artifact.source.programs[0].program
-            raise explain(refusal.log, program, self.artifact, self.plan.probe) from None
+            raise explain(
+                refusal.log, program, self.artifact, self.plan.probe, self.name
+            ) from None
 
     def _abandoned(self) -> None:
         saving.abandoned(self)

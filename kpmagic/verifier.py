@@ -6,10 +6,12 @@ from __future__ import annotations
 import io
 import re
 import struct
+from dataclasses import replace
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from kpmagic.backends import origin
 from kpmagic.backends.handlers import CELL
 from kpmagic.errors import VerifierError
 from kpmagic.model import Artifact, Probe
@@ -34,17 +36,23 @@ _HINTS = (
 )
 
 
-def explain(log: str, program: str, artifact: Artifact, probe: Probe) -> VerifierError:
-    """Return the error for a refused program: the verifier's sentence, the cell's line, a hint."""
+def explain(
+    log: str, program: str, artifact: Artifact, probe: Probe, name: str
+) -> VerifierError:
+    """Return the error for a refused program of the run called ``name``.
+
+    It has the verifier's sentence, the place in the cell, a hint.
+    """
     lines = log.splitlines()
     sentence = next((line.strip() for line in reversed(lines) if not _STATE.match(line)), "")
     numbers = [int(found.group(1)) for found in map(_INSTRUCTION.match, lines) if found]
     place = None
     if numbers:
-        line = _line_of(artifact.object, program, numbers[-1])
-        place = probe.place(line) if line else None
+        line, column, called = _position(artifact.object, program, numbers[-1])
+        place = origin.place_of_btf(probe, artifact.source, line, column)
+        if called and place is not None:
+            place = replace(place, column=0)
     hint = next((words for mark, words in _HINTS if mark in sentence), "")
-    name = probe.options.name or probe.specs[0].text
     return VerifierError(
         sentence or "the kernel's verifier refused the program",
         hint=f"{hint}\n%kp show {name} --stage log prints all the verifier said".strip(),
@@ -52,9 +60,11 @@ def explain(log: str, program: str, artifact: Artifact, probe: Probe) -> Verifie
     )
 
 
-def _line_of(object_: bytes, program: str, instruction: int) -> int:
-    """Return the cell's line that an instruction of a program came from, 0 if from no line of it.
+def _position(object_: bytes, program: str, instruction: int) -> tuple[int, int, bool]:
+    """Return line and column, as `origin.place_of_btf` takes them, that an instruction came from.
 
+    The line is 0 if it came from no line of the cell. The last says whether it came from a function
+    that is called there: its column is not the instruction's.
     Source: Documentation/bpf/btf.rst, section .BTF.ext; an instruction without an entry of its
     own belongs to the entry before it.
     """
@@ -64,18 +74,18 @@ def _line_of(object_: bytes, program: str, instruction: int) -> int:
     symbol = next(iter(table.get_symbol_by_name(program) or ()), None)
     btf, ext = elf.get_section_by_name(".BTF"), elf.get_section_by_name(".BTF.ext")
     if symbol is None or btf is None or ext is None:
-        return 0
+        return 0, 0, False
     section = elf.get_section(symbol["st_shndx"]).name
     first, size = symbol["st_value"], symbol["st_size"]
     strings = _strings(btf.data())
-    best = 0
-    for name, offset, file, line in _lines(ext.data(), strings):
+    best = 0, 0, False
+    for name, offset, file, line, column in _lines(ext.data(), strings):
         if name != section or not first <= offset < first + size:
             continue
         if offset > first + 8 * instruction:
             break
-        if file.rpartition("/")[2] == CELL:
-            best = line
+        own = file.rpartition("/")[2] == CELL
+        best = (line, column, False) if own else (*best[:2], True)
     return best
 
 
@@ -84,8 +94,8 @@ def _strings(btf: bytes) -> bytes:
     return btf[header + offset : header + offset + length]
 
 
-def _lines(ext: bytes, strings: bytes) -> list[tuple[str, int, str, int]]:
-    """Return (section, byte offset, file, line) of every entry of line_info."""
+def _lines(ext: bytes, strings: bytes) -> list[tuple[str, int, str, int, int]]:
+    """Return (section, byte offset, file, line, column) of every entry of line_info."""
     _, _, _, header, _, _, start, length = _EXT.unpack_from(ext)
     at, stop = header + start, header + start + length
     (size,) = struct.unpack_from("<I", ext, at)
@@ -96,7 +106,8 @@ def _lines(ext: bytes, strings: bytes) -> list[tuple[str, int, str, int]]:
         at += 8
         for _ in range(count):
             offset, file, _, line_column = _LINE.unpack_from(ext, at)
-            found.append((_text(strings, section), offset, _text(strings, file), line_column >> 10))
+            found.append((_text(strings, section), offset, _text(strings, file),
+                          line_column >> 10, line_column & 1023))  # fmt: skip
             at += size
     return found
 

@@ -13,6 +13,7 @@ from kpmagic.cell.scope import in_scope
 from kpmagic.model import Aggregate, Layout, Parameter, Plan, Site
 
 CELL = "cell"  # not the cell's own name: the same cell run again must be the same source
+WHERE = "\tif (!("  # what stands before the condition of --where
 
 _INITIAL = {
     "pid": "kp_hit->id >> 32",
@@ -128,7 +129,7 @@ def _filters(handler: Handler) -> Iterator[str]:
     if handler.where:
         yield f'#line 1 "{CELL}"'
         end = "\n" if "//" in handler.where else ""  # of a comment in it
-        yield f"\tif (!({handler.where}{end})) {{ kp_hit->cpu->filtered++; return; }}"
+        yield f"{WHERE}{handler.where}{end})) {{ kp_hit->cpu->filtered++; return; }}"
     yield "\tif (kp_sampled_out(kp_hit)) return;"
     if handler.section:
         yield "\tkp_hit->wanted = 1;"

@@ -24,6 +24,7 @@ from kpmagic.compiler.kbuild_worker import UNCONFINED
 from kpmagic.errors import BuildError, MissingDependency
 
 SECONDS = 120.0
+MOST = 8  # lines of its words that are shown
 READABLE = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
 INSTALL = "sudo apt-get install gcc make"
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -227,9 +228,9 @@ def diagnostics(log: str) -> list[Diagnostic]:
 
 
 def last_words(log: str) -> str:
-    """Return the last thing said before make repeats that it failed."""
+    """Return the last lines said before make repeats that it failed."""
     lines = [line for line in log.splitlines() if line.strip() and not line.startswith("make")]
-    return lines[-1].strip() if lines else "Kbuild failed and said nothing"
+    return "\n".join(lines[-MOST:]) or "Kbuild failed and said nothing"
 
 
 def undefined(log: str) -> list[str]:

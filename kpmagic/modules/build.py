@@ -6,14 +6,17 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .. import cache
 from ..analysis.analyse import analyse
+from ..backends import origin
 from ..backends.handlers import CELL
 from ..backends.kmod import NAME, Kmod
 from ..backends.kmod_checks import check, warnings
+from ..cell.body import narrow, widen
 from ..compiler import kbuild
 from ..compiler.client import Compiler
 from ..compiler.kbuild import Diagnostic, Kbuild, KbuildFailed
@@ -31,7 +34,7 @@ WARNING_FLAG = re.compile(r" \[-W[^\]]*\]$")
 
 
 class Cell(Protocol):
-    """Where a line of generated source comes from."""
+    """Where a line of source that is built comes from."""
 
     def __call__(self, line: int, column: int = 0) -> Place:
         """Return the place in the cell."""
@@ -103,7 +106,8 @@ def build_probe(plan: Plan, compiler: Compiler, folder: Path) -> Artifact:
     """Return a probe as a module. Raises CellError, BuildError, MissingDependency."""
     types = compiler.headers.directory
     source = source_of_probe(plan, compiler)
-    return build(source, NAME, folder, CELL, plan.probe.place, types)[0]
+    cell = partial(origin.place, plan.probe, source)
+    return build(source, NAME, folder, CELL, cell, types)[0]
 
 
 def build(
@@ -147,33 +151,43 @@ def _digest(source: Source, name: str, tools: Kbuild, types: Path | None) -> str
 
 def _warnings(log: str, file: str, cell: Cell) -> list[str]:
     found = [each for each in kbuild.diagnostics(log) if each.file == file and not each.is_error]
-    return [f"{cell(each.line, 0)}: {each.text}".replace("\n", " ") for each in found]
+    return [f"{cell(each.line)}: {each.text}".replace("\n", " ") for each in found]
 
 
 def _at_the_cell(failure: KbuildFailed, file: str, cell: Cell, source: Source) -> BuildError:
-    """Return what gcc or modpost refused, at its line of the cell."""
+    """Return what gcc or modpost refused, at its place in the cell."""
     errors = [each for each in kbuild.diagnostics(failure.log) if each.is_error]
     here = [each for each in errors if each.file == file] or errors
     if here:
-        return _refused_by_gcc(here, file, cell)
+        place = _place(here[0], cell, source.files.get(file)) if here[0].file == file else None
+        return _refused_by_gcc(here, place)
     unknown = kbuild.undefined(failure.log)
     if unknown:
         name = unknown[0]
         return BuildError(
             f"{name!r} is not there for modules: this kernel does not export it",
             hint="a module may call exported functions only: EXPORT_SYMBOL in the kernel's source",
-            place=_first_use(name, source, cell),
+            place=_first_use(name, source, cell) if file == source.main else None,
         )
-    return BuildError(failure.message, hint="%kp show NAME --stage build shows all Kbuild said")
+    return BuildError(failure.message)
 
 
-def _refused_by_gcc(errors: list[Diagnostic], file: str, cell: Cell) -> BuildError:
+def _place(found: Diagnostic, cell: Cell, text: str | None) -> Place:
+    """Return where gcc found something; ``text`` is the user's, where it was given as it is.
+
+    gcc counts bytes, as `origin.place` does, and a user characters.
+    """
+    line = "" if text is None else narrow("".join(text.split("\n")[found.line - 1 : found.line]))
+    before = line[: max(found.column - 1, 0)]
+    return cell(found.line, found.column - len(before) + len(widen(before)))
+
+
+def _refused_by_gcc(errors: list[Diagnostic], place: Place | None) -> BuildError:
     first = errors[0]
     message = WARNING_FLAG.sub("", first.text)
-    if first.file != file:
+    if place is None:
         message = f"{first.file}:{first.line}: {message}"
     more = f"; {len(errors) - 1} more" if len(errors) > 1 else ""
-    place = cell(first.line, first.column) if first.file == file else None
     return BuildError(message + more, place=place)
 
 

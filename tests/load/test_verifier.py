@@ -121,7 +121,7 @@ def test_a_refusal_names_the_line_and_quotes_the_verifier(name: str, tiny: TinyK
     made = artifact(tiny, plan)
     with pytest.raises(Refused) as caught:
         load(made)
-    error = explain(caught.value.error["log"], "kp_0", made, plan.probe)
+    error = explain(caught.value.error["log"], "kp_0", made, plan.probe, "nothing")
     assert isinstance(error, VerifierError)
     assert error.place is not None
     assert (error.place.line, error.place.cell) == (line, "In[4]")
@@ -136,7 +136,7 @@ def test_an_endless_loop_is_refused_in_a_second(tiny: TinyKernel) -> None:
     made = artifact(tiny, plan)
     with pytest.raises(Refused) as caught:
         load(made, SENTENCE)
-    error = explain(caught.value.error["log"], "kp_0", made, plan.probe)
+    error = explain(caught.value.error["log"], "kp_0", made, plan.probe, "nothing")
     assert "too large" in error.message or "infinite loop" in error.message
     assert "bound" in error.hint
     assert len(caught.value.error["log"]) < 1000
@@ -144,7 +144,7 @@ def test_an_endless_loop_is_refused_in_a_second(tiny: TinyKernel) -> None:
 
 def test_a_log_without_instructions_gives_an_error_without_a_place(tiny: TinyKernel) -> None:
     plan = tiny.plan("kprobe", "nothing", "emit(value);")
-    error = explain("", "kp_0", replace(artifact(tiny, plan), object=b""), plan.probe)
+    error = explain("", "kp_0", replace(artifact(tiny, plan), object=b""), plan.probe, "nothing")
     assert error.place is None
     assert error.message == "the kernel's verifier refused the program"
 
@@ -159,6 +159,6 @@ def test_the_verifier_gets_no_more_time_than_others_can_spare(
     made = artifact(tiny, plan)
     with pytest.raises(Refused) as caught:
         load(made, SENTENCE)
-    error = explain(caught.value.error["log"], "kp_0", made, plan.probe)
+    error = explain(caught.value.error["log"], "kp_0", made, plan.probe, "nothing")
     assert "too complex" in error.message
     assert "bound every loop" in error.hint

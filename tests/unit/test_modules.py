@@ -8,8 +8,10 @@ import errno
 import pytest
 
 from kpmagic.channel.refusals import ModuleRefusal
-from kpmagic.errors import CellError
+from kpmagic.compiler.kbuild import KbuildFailed
+from kpmagic.errors import CellError, Place
 from kpmagic.model import Module, Options
+from kpmagic.modules import build
 from kpmagic.modules.kernel_log import KernelLog, parse
 from kpmagic.modules.refusals import explain
 from kpmagic.modules.source import (
@@ -89,6 +91,26 @@ def test_a_renamed_function_is_explained_at_its_line() -> None:
     assert error.place is not None
     assert error.place.line == 3
     assert error.place.text[error.place.column - 1 :].startswith("do_fork")
+
+
+def test_gcc_s_column_is_that_of_the_cell() -> None:
+    module = Module("hello", "int é = 1;\n\tchar é = y;\n", Options(), "In[3]")
+    log = "hello.c:2:12: error: 'y' undeclared\n"
+    error = build._at_the_cell(KbuildFailed("", log), "hello.c", module.place,
+                               build.source_of(module))  # fmt: skip
+    assert error.place == Place(3, 11, " char é = y;", "In[3]")
+
+
+def test_behind_a_name_of_today_no_column_is_known() -> None:
+    module = rename(Module("m", 'a("do_fork"); b();', Options()), HERE)
+    assert [module.place(1, column).column for column in (1, 20)] == [1, 0]
+
+
+def test_what_kbuild_says_of_no_place_is_in_the_error() -> None:
+    module = Module("hello", "int x;\n", Options())
+    error = build._at_the_cell(KbuildFailed("one\ntwo", "one\ntwo\n"), "hello.c", module.place,
+                               build.source_of(module))  # fmt: skip
+    assert str(error) == "one\ntwo"
 
 
 def test_an_unknown_function_is_named() -> None:
