@@ -292,8 +292,16 @@ class Source:
 
     @property
     def text(self) -> str:
-        """The file a reader wants to see."""
+        """The file that everything begins with."""
         return self.files[self.main]
+
+    @property
+    def shown(self) -> str:
+        """All C that is the cell's own; of several files each stands under its name."""
+        files = [name for name in self.files if name.endswith(".c")]
+        if len(files) < 2:
+            return self.text
+        return "\n".join(f"/* {name} */\n{self.files[name]}" for name in files)
 
     @property
     def kinds(self) -> frozenset[str]:

@@ -132,7 +132,7 @@ class Result(Shown, Lived):
     @property
     def source(self) -> str:
         """The generated source."""
-        return self.artifact.source.text
+        return self.artifact.source.shown
 
     @property
     def losses(self) -> list[tuple[int, int, int]]:

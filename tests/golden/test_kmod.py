@@ -38,6 +38,12 @@ def test_the_module_of_a_cell(name: str, tiny: TinyKernel, request: pytest.Fixtu
     assert made == (HERE / name).read_text()
 
 
+def test_what_is_shown_has_the_user_s_statements(tiny: TinyKernel) -> None:
+    source = render(tiny, "kmod-entry.c")
+    made = (HERE / "kmod-entry.c").read_text()
+    assert source.shown == "/* handlers.c */\n" + made
+
+
 def test_every_file_of_it_is_there(tiny: TinyKernel) -> None:
     source = render(tiny, "kmod-entry.c")
     assert set(source.files) == {"handlers.c", "body.c", "Makefile", "kpmagic.kmod.h",
