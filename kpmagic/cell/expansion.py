@@ -23,12 +23,12 @@ _OPERATORS = frozenset("+-&|<>=*/!%.^:")
 
 def defines_of(probe: Probe) -> Defines:
     """Return what each ``-D`` of a probe stands for. Raises CellError."""
-    given = {name: _checked(name, narrow(value)) for name, value in probe.options.defines}
+    given = {name: checked(name, narrow(value)) for name, value in probe.options.defines}
     return {name: _whole(value, given, {name}) for name, value in given.items()}
 
 
-def _checked(name: str, value: str) -> str:
-    """Return a value that may stand in a body."""
+def checked(name: str, value: str) -> str:
+    """Return a value of ``-D``, narrow text, that may stand in a body. Raises CellError."""
     try:
         found = scan(value, 1, "")
     except CellError as error:

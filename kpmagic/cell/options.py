@@ -17,6 +17,7 @@ LONGEST = 1 << 62  # ns, 146 years: the kernel's clocks are counted in 63 bits
 SMALLEST_SHARE, LARGEST_SHARE = 1e-5, 100.0
 SMALLEST_CHANCE = 1e-9  # bpf/inject.kmod.h draws numbers of 32 bits
 COMM_LENGTH = 15  # linux/sched.h: TASK_COMM_LEN is 16 with the NUL
+MOST_CPUS = 8192  # arch/x86/Kconfig: NR_CPUS_RANGE_END
 PID_MAX_LIMIT = 4 << 20  # linux/threads.h, on 64 bits
 
 
@@ -96,20 +97,29 @@ def positive(value: object) -> int:
     return number
 
 
-def pid(value: object) -> int:
-    """Return a process's number: 1 to 4194304. Raises ValueError."""
-    number = positive(value)
-    if number > PID_MAX_LIMIT:
-        raise ValueError(f"the kernel numbers processes up to {PID_MAX_LIMIT}")
-    return number
+def natural(value: object) -> int:
+    """Return a whole number of at least 0. Raises ValueError."""
+    text = str(value).replace("_", "")
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise ValueError("a whole number is needed")
+    return int(text)
 
 
-def maxactive(value: object) -> int:
-    """Return how many instances a kretprobe has: 1 to 4096. Raises ValueError."""
-    number = positive(value)
-    if number > 4096:
-        raise ValueError("the kernel allows at most 4096 (KRETPROBE_MAXACTIVE_MAX)")
-    return number
+def up_to(most: int, why: str, least: Callable[[object], int]) -> Callable[[object], int]:
+    """Return a parser of what ``least`` takes, but of no number above ``most``."""
+
+    def parse(value: object) -> int:
+        number = least(value)
+        if number > most:
+            raise ValueError(why)
+        return number
+
+    return parse
+
+
+pid = up_to(PID_MAX_LIMIT, f"the kernel numbers processes up to {PID_MAX_LIMIT}", positive)
+cpu = up_to(MOST_CPUS - 1, f"the kernel numbers processors up to {MOST_CPUS - 1}", natural)
+maxactive = up_to(4096, "the kernel allows at most 4096 (KRETPROBE_MAXACTIVE_MAX)", positive)
 
 
 def probability(value: object) -> float:
@@ -122,14 +132,6 @@ def probability(value: object) -> float:
     if not SMALLEST_CHANCE <= chance <= 1:
         raise ValueError("a chance is above 0 (a billionth at least) and at most 1: 0.1, 10%")
     return chance
-
-
-def natural(value: object) -> int:
-    """Return a whole number of at least 0. Raises ValueError."""
-    text = str(value).replace("_", "")
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise ValueError("a whole number is needed")
-    return int(text)
 
 
 def comm(value: object) -> str:
@@ -240,7 +242,7 @@ OPTIONS: tuple[Option, ...] = (
            "EXPR", one_line, keyword="where"),
     Option("--pid", "pid", "only this process", "N", pid, keyword="pid"),
     Option("--comm", "comm", "only processes of this name", "NAME", comm, keyword="comm"),
-    Option("--cpu", "cpu", "only this processor", "N", natural, keyword="cpu"),
+    Option("--cpu", "cpu", "only this processor", "N", cpu, keyword="cpu"),
     Option("--sample", "sample", "record one in N; the rest is counted",
            "1/N", sample, keyword="sample"),
     Option("--max-overhead", "max_overhead", "what the handlers may take of one CPU; over it fewer "
@@ -296,19 +298,19 @@ BY_FLAG: Mapping[str, Option] = {
 }
 BY_KEYWORD: Mapping[str, Option] = {option.keyword: option for option in OPTIONS if option.keyword}
 
-# (one, other, why): together they cannot be meant
+# (one, other, why): together they cannot be meant; {field} is what it is called where it is given
 CONTRADICTIONS: tuple[tuple[str, str, str], ...] = (
     ("duration", "command", "a run ends either after a time or with its command"),
-    ("duration", "background", "--for blocks, --bg does not"),
-    ("command", "background", "--while blocks, --bg does not"),
+    ("duration", "background", "{duration} blocks, {background} does not"),
+    ("command", "background", "{command} blocks, {background} does not"),
     ("pid", "follow", "the command's process has a new number each time"),
-    ("show", "quiet", "-q shows nothing"),
+    ("show", "quiet", "{quiet} shows nothing"),
 )
 # (option, what it needs, what to do)
 NEEDS: tuple[tuple[str, str, str], ...] = (
-    ("follow", "command", "--follow follows the command of --while: add --while 'COMMAND'"),
-    ("times", "inject", "--times limits what --inject allows"),
-    ("probability", "inject", "--probability is about what --inject allows"),
+    ("follow", "command", "what is followed is the command that {command} runs: add it"),
+    ("times", "inject", "{times} limits what {inject} allows"),
+    ("probability", "inject", "{probability} is about what {inject} allows"),
 )
 
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from ..errors import CellError, Place
 from ..model import Kind, Options, Probe, Spec
-from . import words
+from . import expansion, words
+from .body import narrow
 from .defines import checked_name, literal, parse_define
 from .options import BY_FLAG, BY_KEYWORD, CONTRADICTIONS, NEEDS, OPTIONS, Option, is_of
 from .words import Word
@@ -82,25 +83,24 @@ def options_from_keywords(kind: str, keywords: Mapping[str, Any]) -> Options:
     """Return the options given to a function as ``keywords``. Raises CellError."""
     values: dict[str, Any] = {}
     for key, value in keywords.items():
-        parsed = None if value is None else _python_value(key, value, kind)
+        if key not in BY_KEYWORD or not is_of(BY_KEYWORD[key], kind):
+            _refuse_keyword(key, kind)
+        parsed = None if value is None else _python_value(BY_KEYWORD[key], value)
         if parsed is not None and parsed is not False:
             values[BY_KEYWORD[key].field] = parsed
-    reason = _contradiction(values)
+    reason = _contradiction(values, {option.field: option.keyword for option in OPTIONS})
     if reason:
         raise CellError(reason[0], hint=reason[1])
     return Options(**values)
 
 
-def _python_value(keyword: str, value: object, kind: str) -> object:
-    if keyword not in BY_KEYWORD or not is_of(BY_KEYWORD[keyword], kind):
-        _refuse_keyword(keyword, kind)
-    option = BY_KEYWORD[keyword]
+def _python_value(option: Option, value: object) -> object:
     try:
         if option.field == "defines":
             return _defines(value)
         return bool(value) if option.parse is None else option.parse(value)
     except ValueError as error:
-        raise CellError(f"{keyword} = {value!r}: {error}") from None
+        raise CellError(f"{option.keyword} = {value!r}: {error}") from None
 
 
 def _defines(value: object) -> tuple[tuple[str, str], ...]:
@@ -137,16 +137,22 @@ def _specs(kind: Kind, texts: Iterable[str]) -> tuple[Spec, ...]:
     return specs
 
 
-def _contradiction(fields: Iterable[str]) -> tuple[str, str, str] | None:
-    """Return message, hint and field of the first contradiction among the given options."""
+def _contradiction(
+    fields: Iterable[str], shown: Mapping[str, str]
+) -> tuple[str, str, str] | None:
+    """Return message, hint and field of the first contradiction among the given options.
+
+    ``shown`` is what each is called where it was given.
+    """
     given = set(fields)
-    shown = {option.field: option.flag or option.short for option in OPTIONS}
     for one, other, why in CONTRADICTIONS:
         if one in given and other in given:
-            return f"{shown[one]} and {shown[other]} contradict each other: {why}", "", other
+            message = f"{shown[one]} and {shown[other]} contradict each other: {why}"
+            hint = f"leave out {shown[one]} or {shown[other]}"
+            return message.format_map(shown), hint, other
     for one, other, hint in NEEDS:
         if one in given and other not in given:
-            return f"{shown[one]} needs {shown[other]}", hint, one
+            return f"{shown[one]} needs {shown[other]}", hint.format_map(shown), one
     return None
 
 
@@ -194,13 +200,17 @@ class Line:
         flag, _, inline = word.text.partition("=") if word.text.startswith("--") else (
             word.text[:2], "", word.text[2:])  # fmt: skip
         option = BY_FLAG.get(flag)
-        if option is None or (inline and option.parse is None):
-            self.fail(f"no option {word.text!r}" if option is None else f"{flag} takes no value",
-                      word.start, suggestion(flag, BY_FLAG) if option is None else "")  # fmt: skip
+        all_of_them = f"%%{self.kind}? lists its options"
+        if option is None:
+            known = [each for each, of in BY_FLAG.items() if is_of(of, self.kind)]
+            self.fail(f"no option {word.text!r}", word.start,
+                      suggestion(flag, known) or all_of_them)  # fmt: skip
+        if inline and option.parse is None:
+            self.fail(f"{flag} takes no value", word.start, f"{flag} alone switches it on")
         if not is_of(option, self.kind):
-            self.fail(f"%%{self.kind} has no option {flag}", word.start)
+            self.fail(f"%%{self.kind} has no option {flag}", word.start, all_of_them)
         if option.field in self.found and option.field != "defines":
-            self.fail(f"{flag} is given twice", word.start)
+            self.fail(f"{flag} is given twice", word.start, "leave one of them out")
         self.found[option.field] = word
         if option.parse is None:
             self.values[option.field] = True
@@ -222,7 +232,7 @@ class Line:
         assert option.parse is not None
         try:
             if option.field == "defines":
-                self.define(text)
+                self.define(text, at)
             else:
                 self.values[option.field] = option.parse(text)
         except ValueError as error:
@@ -233,15 +243,21 @@ class Line:
         if option.field == "where":
             self.where_at = len(self.prefix) + at + 1
 
-    def define(self, text: str) -> None:
+    def define(self, text: str, at: int) -> None:
         name, value = parse_define(text, self.names)
         defines = self.values.get("defines", ())
         if name in dict(defines):
             raise ValueError(f"{name!r} is defined twice")
+        if self.kind in get_args(Kind):  # scripts have a preprocessor
+            try:
+                expansion.checked(name, narrow(value))
+            except CellError as error:
+                self.fail(error.message, at, error.hint)
         self.values["defines"] = (*defines, (name, value))
 
     def check(self) -> None:
-        reason = _contradiction(self.found)
+        flags = {option.field: option.flag or option.short for option in OPTIONS}
+        reason = _contradiction(self.found, flags)
         if reason:
             message, hint, field = reason
             self.fail(message, self.found[field].start, hint)

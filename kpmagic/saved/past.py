@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from ..cell.options import MOST_CPUS
 from ..cell.script import Script
 from ..errors import RecordingError
 from ..model import Module, Plan, Source
@@ -22,7 +23,6 @@ from ..stats import Cost
 from .plain import from_plain, to_plain
 
 FORMATS = {"probe": 1, "module": 2, "script": 3}  # what each kind of run is written as
-MOST_CPUS = 8192  # arch/x86/Kconfig: NR_CPUS_RANGE_END
 KEY_KIND = "kpmagic.kind"
 KEY_FORMAT, KEY_RUN, KEY_MAPS, KEY_DIGEST = (
     "kpmagic.format", "kpmagic.run", "kpmagic.aggregates", "kpmagic.digest",

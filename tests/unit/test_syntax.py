@@ -108,7 +108,8 @@ def test_contradictions(one: str, other: str, why: str) -> None:
         parts.append(flag if by_field[field].parse is None else f"{flag} {GOOD[field][0]}")
     error = complaint("vfs_read " + " ".join(parts))
     assert "contradict" in error.message
-    assert why in error.message
+    flags = {field: option.flag or option.short for field, option in by_field.items()}
+    assert why.format_map(flags) in error.message
 
 
 def test_follow_needs_while() -> None:
@@ -127,8 +128,13 @@ def test_follow_needs_while() -> None:
         ("vfs_read --for=5", "5", "a number and a unit"),
         ("vfs_read --for", "--for", "needs a value"),
         ("vfs_read --while --follow", "--while --follow", "needs a value"),
-        ("vfs_read --follow=yes --while x", "--follow=yes --while x", "takes no value"),
+        ("vfs_read --follow=yes --while x", "--follow=yes --while x", "--follow alone"),
         ("vfs_read --cpu -1", "-1", "whole number"),
+        ("vfs_read --cpu 3000000000", "3000000000", "up to 8191"),
+        ("vfs_read --zzzz", "--zzzz", "%%kprobe? lists its options"),
+        ("vfs_read --rename", "--rename", "%%kprobe? lists its options"),
+        ("vfs_read --for 1s --for 2s", "--for 2s", "leave one of them out"),
+        ("vfs_read --for 1s --bg", "--bg", "leave out --for or --bg"),
         ("vfs_read --sample 1/0", "1/0", "1/N"),
         ("vfs_read --sample 2/3", "2/3", "1/N"),
         ("vfs_read --pid 4294967296", "4294967296", "up to 4194304"),
@@ -145,6 +151,8 @@ def test_follow_needs_while() -> None:
         ("vfs_read -D N=$f", "N=$f", "this is a float"),
         ("vfs_read -D N=1 -D N=2", "N=2", "defined twice"),
         ("vfs_read -D bpf_x=1", "bpf_x=1", "reserved"),
+        ("vfs_read -D 'X=('", "X=('", "this '(' is never closed"),
+        ("vfs_read -DX=count()", "X=count()", "count() cannot be in a define"),
         ("a b a", "a", "named twice"),
         ("vfs_read --where count > 3", "> 3", "put quotes around"),
         ("vfs_read;ls", "vfs_read;ls", "does not name a place"),
@@ -280,8 +288,11 @@ def test_keywords_are_the_same_options() -> None:
     [
         ({"comand": "ls"}, "did you mean command?"),
         ({"duration": "soon"}, "duration = 'soon'"),
-        ({"duration": "1s", "command": "ls"}, "contradict"),
-        ({"follow": True}, "--while"),
+        ({"comand": None}, "did you mean command?"),
+        ({"rename": None}, "no option 'rename'"),
+        ({"duration": "1s", "command": "ls"}, "duration and command contradict"),
+        ({"follow": True}, "follow needs command"),
+        ({"times": 3}, "times limits what inject allows"),
         ({"defines": {"a b": 1}}, "not a C identifier"),
         ({"pid": -1}, "whole number"),
         ({"command": "a\0b"}, "NUL"),
