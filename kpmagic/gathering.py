@@ -12,7 +12,7 @@ from kpmagic.kernel import syscalls
 from kpmagic.kernel.facts import KernelFacts, with_modules
 from kpmagic.kernel.kept import Read, first_readable
 from kpmagic.kernel.module_types import read_module_types
-from kpmagic.model import Function, Probe
+from kpmagic.model import MAX_TIME, Function, Probe
 from kpmagic.resolve import needs_modules
 
 WAIT_STEP = 0.25
@@ -70,9 +70,9 @@ def _prototype(call: str, read: Read) -> Function | None:
 def _wait(probe: Probe, read: Read, progress: Callable[[str], None]) -> None:
     """Return when every module the probe names is loaded; an interrupt ends it. Raises SymbolError.
 
-    The time is that of ``--max-time``.
+    The time is that of ``--max-time``, or its default.
     """
-    end = time.monotonic() + probe.options.max_time / 1e9
+    end = time.monotonic() + (probe.options.max_time or MAX_TIME) / 1e9
     for module in dict.fromkeys(s.module for s in probe.specs if s.module not in ("", "syscall")):
         if not _is_loaded(module, read):
             progress(f"waiting for module {module}")

@@ -10,6 +10,7 @@ from typing import Literal
 from kpmagic.errors import Place
 
 Kind = Literal["kprobe", "kretprobe"]
+MAX_TIME = 600_000_000_000  # ns
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Spec:
 class Options:
     """The options of a magic; cell/options.py says what each means.
 
-    Durations are ns, sizes bytes, ``max_overhead`` a share of one CPU (0: any).
+    Durations are ns, sizes bytes, ``max_overhead`` a share of one CPU; 0 in ``max_time``
+    or ``max_overhead`` is no limit.
     ``defines`` are name → C text.
     """
 
@@ -104,7 +106,7 @@ class Options:
     follow: bool = False
     background: bool = False
     max_events: int = 1_000_000
-    max_time: int = 600_000_000_000
+    max_time: int = MAX_TIME
     where: str = ""
     pid: int = 0
     comm: str = ""

@@ -260,7 +260,7 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
         "buffer": options.ring_size(chosen.buffer),
         "follow": chosen.follow,
         "command": chosen.command,
-        "max_ns": chosen.max_time,
+        "max_ns": chosen.max_time or None,
         "for_ns": chosen.duration,
         "max_ppm": round(chosen.max_overhead * 1e6),
         "entries": source.entries or None,

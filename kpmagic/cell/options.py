@@ -236,8 +236,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("--bg", "background", "attach and return at once (the default in a notebook)"),
     Option("--max-events", "max_events", "stop after N rows (default 1,000,000)",
            "N", positive, keyword="max_events"),
-    Option("--max-time", "max_time", "stop after that long (default 10m)",
-           "DURATION", duration, keyword="max_time"),
+    Option("--max-time", "max_time", "stop after that long (default 10m; with --for, and of "
+           "modules, none)", "DURATION", duration, keyword="max_time"),
     Option("--where", "where", "a C expression, evaluated in the kernel; false: not recorded",
            "EXPR", one_line, keyword="where"),
     Option("--pid", "pid", "only this process", "N", pid, keyword="pid"),

@@ -65,7 +65,7 @@ def parse_script(
     if named and tool not in WITH_PLACES:
         parsed.fail(f"{named[0].text!r} is no option", named[0].start, HINTS[tool])
     places = tuple(word.text for word in named)
-    return checked(Script(tool, text, Options(**parsed.values), cell, places=places))
+    return checked(Script(tool, text, parsed.options(), cell, places=places))
 
 
 def script_from_keywords(

@@ -91,7 +91,13 @@ def options_from_keywords(kind: str, keywords: Mapping[str, Any]) -> Options:
     reason = _contradiction(values, {option.field: option.keyword for option in OPTIONS})
     if reason:
         raise CellError(reason[0], hint=reason[1])
-    return Options(**values)
+    return _options(kind, values)
+
+
+def _options(kind: str, values: Mapping[str, Any]) -> Options:
+    """Return the options; what is to be there so long, and a module, has no other limit of time."""
+    lasts = kind == "kmodule" or "duration" in values
+    return Options(**{**({"max_time": 0} if lasts else {}), **values})
 
 
 def _python_value(option: Option, value: object) -> object:
@@ -172,8 +178,12 @@ class Line:
     def probe(self, kind: Kind) -> Probe:
         """Return the Probe that the line asks for. Raises CellError."""
         named = self.words()
-        return Probe(kind, self.specs(kind, named), self.body, Options(**self.values), self.cell,
+        return Probe(kind, self.specs(kind, named), self.body, self.options(), self.cell,
                      line=self.prefix + self.line, where_at=self.where_at)  # fmt: skip
+
+    def options(self) -> Options:
+        """Return the options on the line, when `words` has found them."""
+        return _options(self.kind, self.values)
 
     def words(self) -> list[Word]:
         """Take the line apart; return the words that are no options. Raises CellError."""

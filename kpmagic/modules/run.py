@@ -172,7 +172,7 @@ class ModuleRun(Shown, Lived, Controlled):
             answer, _ = self.connection.request(
                 "insmod", self.artifact.object, run=life.number, timeout=START_PATIENCE,
                 name=self.name, command=self.options.command, cwd=self.connection.cwd,
-                max_ns=self.options.max_time, for_ns=self.options.duration,
+                max_ns=self.options.max_time or None, for_ns=self.options.duration,
                 expendable=self.connection.name == EXPENDABLE,
             )  # fmt: skip
         except BaseException as error:

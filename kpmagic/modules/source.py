@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ..cell.syntax import Line, options_from_keywords
 from ..errors import CellError
 from ..kernel.renames import renamed
-from ..model import Module, Options
+from ..model import Module
 
 # linux/module.h: MODULE_NAME_LEN is 56 with the NUL, on 64 bits
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,54}")
@@ -31,7 +31,7 @@ def parse_module(line: str, source: str, *, cell: str = "cell") -> Module:
         parsed.fail("a module has one name" if named else "the module has no name", at, LINE_HINT)
     if not NAME.fullmatch(named[0].text):
         parsed.fail(*_bad_name(named[0].text, named[0].start))
-    return checked(Module(named[0].text, source, Options(**parsed.values), cell))
+    return checked(Module(named[0].text, source, parsed.options(), cell))
 
 
 def module_from_keywords(name: str, source: str, keywords: Mapping[str, Any]) -> Module:

@@ -159,7 +159,7 @@ class PeerRun(Shown, Lived, Controlled):
             return self.connection.request(
                 "peer", self.artifact.object, run=life.number, timeout=START_PATIENCE,
                 tool=self.script.tool, command=self.options.command, cwd=self.connection.cwd,
-                max_ns=self.options.max_time, for_ns=self.options.duration,
+                max_ns=self.options.max_time or None, for_ns=self.options.duration,
                 settings=None if self._settings is None else json.dumps(self._settings),
             )  # fmt: skip
         except MissingRefusal as refusal:

@@ -39,7 +39,8 @@ def far() -> Any:
 
 
 def a_module(connection: Connection, **options: Any) -> ModuleRun:
-    module = Module("hello", SOURCE, Options(command="ls", **options), "In[3]")
+    chosen = Options(command="ls", max_time=0, **options)
+    module = Module("hello", SOURCE, chosen, "In[3]")
     artifact = Artifact(build.source_of(module), b"", "gcc 12", 2.5, "abc")
     run = ModuleRun(connection, module, artifact, connection.release, MODULE_CARD)
     run.build_warnings = ["In[3], line 2: unused"]

@@ -48,7 +48,7 @@ def test_the_line_and_the_function_give_the_same_module() -> None:
     magic = parse_module("hello --while 'ls /' --rename", SOURCE)
     function = module_from_keywords("hello", SOURCE, {"command": "ls /", "rename": True})
     assert (magic.name, magic.source, magic.options) == ("hello", SOURCE, function.options)
-    assert magic.options == Options(command="ls /", rename=True)
+    assert magic.options == Options(command="ls /", rename=True, max_time=0)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,15 @@ from kpmagic.cell.options import (
     ring_size,
     size,
 )
-from kpmagic.cell.syntax import parse_probe, parse_spec, probe_from_keywords
+from kpmagic.cell.syntax import (
+    Line,
+    options_from_keywords,
+    parse_probe,
+    parse_spec,
+    probe_from_keywords,
+)
 from kpmagic.errors import CellError
-from kpmagic.model import Options, Spec
+from kpmagic.model import MAX_TIME, Options, Spec
 
 # one good value for every option that takes one, and what it becomes
 GOOD = {
@@ -110,6 +116,29 @@ def test_contradictions(one: str, other: str, why: str) -> None:
     assert "contradict" in error.message
     flags = {field: option.flag or option.short for field, option in by_field.items()}
     assert why.format_map(flags) in error.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "keywords", "limit"),
+    [
+        ("kprobe", "vfs_read", {}, MAX_TIME),
+        ("kprobe", "vfs_read --while ls", {"command": "ls"}, MAX_TIME),
+        ("kretprobe", "vfs_read --for 1h", {"duration": "1h"}, 0),
+        ("kprobe", "vfs_read --for 1h --max-time 10m", {"duration": "1h", "max_time": "10m"},
+         MAX_TIME),
+        ("kmodule", "hello --while ls", {"command": "ls"}, 0),
+        ("kmodule", "hello --bg", {}, 0),
+        ("bpftrace", "--for 1h", {"duration": "1h"}, 0),
+        ("bpftrace", "--while ls", {"command": "ls"}, MAX_TIME),
+    ],
+)
+def test_only_what_has_no_time_of_its_own_ends_after_the_default_one(
+    kind: str, line: str, keywords: dict[str, object], limit: int
+) -> None:
+    parsed = Line(kind, line, "x", "cell", {})
+    parsed.words()
+    assert parsed.options().max_time == limit
+    assert options_from_keywords(kind, keywords).max_time == limit
 
 
 def test_follow_needs_while() -> None:
