@@ -273,6 +273,12 @@ class Plan:
     left_out: tuple[LeftOut, ...] = ()
     features: frozenset[str] = frozenset()
 
+    @property
+    def several(self) -> bool:
+        """Whether rows say which of the places was hit: where several were asked for, too."""
+        specs = self.probe.specs
+        return len(self.sites) > 1 or len(specs) > 1 or any(spec.wild for spec in specs)
+
 
 @dataclass(frozen=True)
 class Source:

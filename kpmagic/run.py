@@ -227,7 +227,9 @@ class Run(Result, Controlled):
         source, hello = self.artifact.source, self.connection.hello
         offset = int(hello.get("realtime_minus_monotonic", 0))
         names = StackNames(self._look_up, self._named, self._programs)
-        rows = Recording(source.layouts, self.plan.sites, source.record_size, offset, names)
+        rows = Recording(
+            source.layouts, self.plan.sites, source.record_size, offset, names, self.plan.several
+        )
         return Batches.like(rows) if hello.get("rows") == "arrow" else rows
 
     def _stop_soon(self, reason: str) -> None:

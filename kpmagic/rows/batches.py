@@ -14,7 +14,7 @@ from ..errors import RecordingError
 from ..model import Layout
 from .arrow import check, from_arrow
 from .frames import Table, to_arrow
-from .recording import Rows
+from .recording import PROBE, Rows
 
 # numbers of fields: Message.header, DictionaryBatch.data, RecordBatch.compression
 MESSAGE_HEADER, DICTIONARY_DATA, BATCH_COMPRESSION = 2, 1, 3
@@ -75,6 +75,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _but_probe(arrow: Any) -> list[Any]:
+    """Return the columns but that of the place, which recordings of one place may not have."""
+    return [field for field in arrow.schema if field.name != PROBE]
+
+
 def joined(arrows: list[Any]) -> Any:
     """Return tables as one. Raises RecordingError when their columns differ."""
     try:
@@ -107,6 +112,8 @@ class Batches(Rows):
             known = self._arrows[0].schema
             if self._more and list(arrow.schema)[: len(known)] == list(known):
                 self._arrows[0], self._more = arrow.slice(0, 0), False
+            elif not self.rows and _but_probe(arrow) == _but_probe(self._arrows[0]):
+                self._arrows = [arrow.slice(0, 0)]
             elif arrow.schema != known:
                 raise RecordingError("its parts do not have the same columns")
             self._arrows.append(arrow)

@@ -24,6 +24,7 @@ PID = CType("int", 4, True, "s32")
 # the header's columns as a user sees them; ts becomes time
 SHOWN_HEADER = {"cpu": PID, "pid": PID, "tid": PID, "comm": HEADER_FIELDS[6].type}
 ROW, SITE = "row", "site"
+PROBE = "probe"  # the column that tells several places apart
 MANY = 1 << 20  # bytes: few rows take as long to decode as some thousands
 
 
@@ -80,7 +81,7 @@ class Recording(Rows):
     """The rows of one run in memory: fed by the reader thread, read by anybody.
 
     ``clock_offset`` ns turn the kernel's CLOCK_MONOTONIC into wall-clock time, ``names`` the
-    addresses of stacks into functions.
+    addresses of stacks into functions. ``several``: rows say which of the sites was hit.
     """
 
     def __init__(
@@ -90,8 +91,10 @@ class Recording(Rows):
         record_size: int,
         clock_offset: int = 0,
         names: StackNames | None = None,
+        several: bool = False,
     ) -> None:
         super().__init__(layouts)
+        self._several = several or len(sites) > 1
         self.names = names or StackNames()
         self.sites = tuple(sites)
         self.record_size = record_size
@@ -141,7 +144,7 @@ class Recording(Rows):
         for name in ("cpu", "pid", "tid"):
             yield (-1, name), raw[name].astype(np.int32)
         yield (-1, "comm"), decode(SHOWN_HEADER["comm"], raw["comm"])
-        if len(self.sites) > 1:
+        if self._several:
             yield (-1, SITE), raw[SITE].copy()
         if len(self.layouts) > 1:
             yield (-1, ROW), raw[ROW].copy()
@@ -163,9 +166,9 @@ class Recording(Rows):
                       for name, ctype in SHOWN_HEADER.items()}  # fmt: skip
             time = self._take(-1, "time", None, count)
             table = Table({"time": time, **header}, count)
-            if len(self.sites) > 1:
+            if self._several:
                 codes = self._take(-1, SITE, CType("int", 2), count)
-                table.add_names("probe", [site_name(site) for site in self.sites], codes)
+                table.add_names(PROBE, [site_name(site) for site in self.sites], codes)
             fields = list(self._fields(count))
         # not under the lock: a name may be asked of the target, and the thread that brings the
         # answer must not wait in `feed` meanwhile

@@ -115,7 +115,8 @@ def _life(past: Past) -> Life:
     """Return the life that the frames are about."""
     source = past.source
     try:
-        rows = Batches.like(Recording(source.layouts, past.plan.sites, source.record_size))
+        rows = Batches.like(Recording(source.layouts, past.plan.sites, source.record_size,
+                                      several=past.plan.several))  # fmt: skip
     except (ValueError, TypeError, OverflowError, MemoryError) as error:  # as numpy refuses them
         raise RecordingError(f"it is damaged: no record looks like that: {error}") from None
     return Life(0, rows, past.plan.probe.options.command)

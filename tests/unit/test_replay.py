@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError, RecordingError, TargetError
 from kpmagic.kp.doctor import checks
 from kpmagic.kp.stages import stage
-from kpmagic.model import Options, Probe
+from kpmagic.model import Options, Plan, Probe, Spec
 from kpmagic.run import Run
 from kpmagic.session import Session
 from kpmagic.starting import start
@@ -68,6 +69,32 @@ def test_a_cell_gets_what_it_got(far: Any, tmp_path: Path) -> None:
         assert again.losses == [(0, 3, 3)]
         assert again.save(tmp_path / "b.parquet").exists()
     assert kpmagic.load(tmp_path / "b.parquet").df().equals(run.df())
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_wildcard_that_is_one_function_has_its_probe_column(
+    far: Any, tmp_path: Path, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In recordings from ``before`` there was none, and there is none when they are played."""
+    if before:
+        monkeypatch.setattr(Plan, "several", False)
+    run = finished(far, 1, 2, symbol="vfs_re?d")
+    assert ("probe" in run.df().columns) is not before
+    if not before:
+        assert run.df()["probe"].tolist() == ["vfs_re?d"] * 2
+    path = run.save(tmp_path / "a.parquet")
+    monkeypatch.undo()
+    assert kpmagic.load(path).df().equals(run.df())
+    with kpmagic.connect(f"replay:{path}") as target:
+        assert played(target, run).df().equals(run.df())
+
+
+def test_several_places_may_be_one(far: Any) -> None:
+    run = a_run(far[1])
+    assert not run.plan.several
+    one = Spec("do_fork", "do_fork")
+    twice = replace(run.plan, probe=replace(run.plan.probe, specs=(one, run.plan.sites[0].spec)))
+    assert twice.several
 
 
 def test_losses_stand_where_they_were(far: Any, tmp_path: Path) -> None:
