@@ -144,7 +144,8 @@ def _taken(words: list[str], flag: str, raw: bool = False) -> str | None:
 
 
 def _text(run: Run) -> None:
-    print(run)
+    if not run.options.quiet:
+        print(run)
 
 
 def _csv(run: Run) -> None:

@@ -30,6 +30,7 @@ MISSED = {
     "return": "of calls beyond those whose return the kernel had room to remember",
     "program": "while a BPF program was running on that CPU",
 }
+WITH_TABLES = ("table", "plot")  # of --show: a card alone has no plots
 # currentColor and no background: readable in light and dark
 STYLE = (
     "<style>.kp-card{font-size:13px}.kp-card .kp-head{font-family:monospace;white-space:pre-wrap}"
@@ -57,21 +58,21 @@ class Content:
 class Card:
     """Shows runs; it has no state."""
 
-    def content(self, run: Any, tables_for: tuple[str, ...] = ("table",)) -> Content:
+    def content(self, run: Any, tables_for: tuple[str, ...] = WITH_TABLES) -> Content:
         """Return what the card says now; tables where --show is one of ``tables_for``."""
         return content(run, tables_for)
 
     def text(self, run: Any) -> str:
         """Return the card as text."""
-        card = self.content(run, ("table", "plot"))  # text has no plots
+        card = self.content(run)
         parts = [card.head, *(f"  {note}" for note in card.notes)]
         parts += [f"  ! {warning}" for warning in card.warnings]
         parts += [table.text() for table in card.tables]
         return "\n".join(parts + [card.verbatim] * bool(card.verbatim))
 
-    def html(self, run: Any) -> str:
+    def html(self, run: Any, tables_for: tuple[str, ...] = WITH_TABLES) -> str:
         """Return the card as HTML."""
-        card = self.content(run)
+        card = self.content(run, tables_for)
         parts = [f"<div class='kp-head'>{escape(card.head)}</div>"]
         parts += [f"<div class='kp-note'>{_lines(note)}</div>" for note in card.notes]
         parts += [f"<div class='kp-warn'>{_lines(warning)}</div>" for warning in card.warnings]
@@ -113,7 +114,7 @@ def _lines(text: str) -> str:
     return "\n".join(escape(line) for line in text.splitlines())
 
 
-def content(run: Run, tables_for: tuple[str, ...] = ("table",)) -> Content:
+def content(run: Run, tables_for: tuple[str, ...] = WITH_TABLES) -> Content:
     """Return what the card of ``run`` says now; tables where --show is one of ``tables_for``."""
     head = clean(head_line(run))
     notes = tuple(map(clean, place_notes(run) + folder_note(run) + _planted_note(run)

@@ -13,6 +13,7 @@ from ..modules.run import ModuleRun
 from ..peers.run import PeerRun
 from ..run import Run
 from . import stop_button
+from .card import CARD
 from .clean import clean, escape
 from .picture import Picture
 from .pulse import pulse
@@ -50,7 +51,7 @@ class Panel:
         """Show the card as it is now."""
         self._shown = _state(run)
         if not self.quiet:
-            self._put(bundle(run))
+            self._put(bundle(run, pictured=self._pictured(run)))
             self._offer_to_stop(run)
             self._plot(run)
 
@@ -64,14 +65,16 @@ class Panel:
         else:
             self._button.show(run)
 
+    def _pictured(self, run: AnyRun) -> bool:
+        """Whether a plot stands below the card."""
+        chosen = isinstance(run, Run) and run.options.show == "plot"
+        return chosen and self.updates and not run.options.dry_run
+
     def _plot(self, run: AnyRun) -> None:
-        if not isinstance(run, Run) or run.options.show != "plot":
-            return
-        if run.options.dry_run or not self.updates:
-            return
-        if self._picture is None:
-            self._picture = Picture()
-        self._picture.show(run)
+        if isinstance(run, Run) and self._pictured(run):
+            if self._picture is None:
+                self._picture = Picture()
+            self._picture.show(run)
 
     def done(self) -> None:
         """Take progress away where nothing comes after it."""
@@ -148,9 +151,10 @@ def _state(run: AnyRun) -> tuple[object, ...]:
     return (run.state, run.stats, run.age > 3.0)
 
 
-def bundle(run: AnyRun) -> dict[str, str]:
-    """Return the card as a notebook wants it."""
-    return {"text/plain": repr(run), "text/html": run._repr_html_() or ""}
+def bundle(run: AnyRun, *, pictured: bool = False) -> dict[str, str]:
+    """Return the card as a notebook wants it; ``pictured``: a plot below it stands for tables."""
+    page = CARD.html(run, ("table",)) if pictured else run._repr_html_() or ""
+    return {"text/plain": repr(run), "text/html": page}
 
 
 def show(run: AnyRun) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CellError
 from ..modules import oops
 from ..modules.kernel_log import LEVELS, records
-from .card import AS_TYPED, Card, Content, folder_note
+from .card import AS_TYPED, WITH_TABLES, Card, Content, folder_note
 from .clean import clean, clean_lines, clean_text
 from .table import ROWS, Table, grouped
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class ModuleCard(Card):
     """Shows modules; it has no state."""
 
-    def content(self, run: ModuleRun, tables_for: tuple[str, ...] = ("table",)) -> Content:
+    def content(self, run: ModuleRun, tables_for: tuple[str, ...] = WITH_TABLES) -> Content:
         """Return what the card of ``run`` says now."""
-        return content(run)
+        return content(run, tables_for)
 
     def plot(self, run: ModuleRun, kind: str | None, **columns: str) -> Any:
         """Refuse: a log is text. Raises CellError."""
@@ -39,7 +39,7 @@ class ModuleCard(Card):
 MODULE_CARD = ModuleCard()
 
 
-def content(run: ModuleRun) -> Content:
+def content(run: ModuleRun, tables_for: tuple[str, ...]) -> Content:
     """Return what the card of ``run`` says now."""
     said = [run.info["note"], *run.build_warnings, *folder_note(run)]
     notes = tuple(clean(note) for note in said if note)
@@ -47,7 +47,7 @@ def content(run: ModuleRun) -> Content:
         return Content(clean(head(run)), notes, verbatim=clean_text(run.source))
     found = [*([str(run.failure)] if run.failure else []), *([run.error] if run.error else [])]
     warnings = tuple(clean_lines(each) for each in found + run.remarks)
-    tables = [log_table(run)] if run.options.show == "table" and run.log.rows else []
+    tables = [log_table(run)] if run.options.show in tables_for and run.log.rows else []
     if run.last_words:
         warnings += (clean(f"the kernel died: {oops.why(run.last_words)}"),)
         tables.append(oops_table(run))

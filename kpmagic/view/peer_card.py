@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .card import Card, Content, folder_note, state_text
+from .card import WITH_TABLES, Card, Content, folder_note, state_text
 from .clean import clean, clean_lines, clean_text
 from .table import Table, grouped, of_frame, of_histogram
 
@@ -18,7 +18,7 @@ SAID = 6  # lines of what the tracer wrote on its error output
 class PeerCard(Card):
     """Shows runs of other tracers; it has no state."""
 
-    def content(self, run: PeerRun, tables_for: tuple[str, ...] = ("table",)) -> Content:
+    def content(self, run: PeerRun, tables_for: tuple[str, ...] = WITH_TABLES) -> Content:
         """Return what the card of ``run`` says now."""
         if run.options.dry_run:
             return Content(clean(head(run)), verbatim=clean_text(run.source))

@@ -20,6 +20,7 @@ from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError
 from kpmagic.stats import Stats
 from kpmagic.view.card import CARD
+from kpmagic.view.live import bundle as card_bundle
 from kpmagic.view.picture import PLOTLY, bundle
 from kpmagic.view.plots import KINDS, default_kind, plot
 from kpmagic.view.plots_data import MOST, Wanted, thinned
@@ -290,6 +291,7 @@ def test_a_run_plots_itself() -> None:
     assert shown[PLOTLY]["data"][0]["type"] == "scatter"
     assert "20 of 23 rows" in shown["text/html"]
     assert "20 of 23 rows" in CARD.text(run)
-    assert "<table" not in CARD.html(run)
+    assert "<table" in CARD.html(run)
+    assert "<table" not in card_bundle(run, pictured=True)["text/html"]  # the plot is below it
     with pytest.raises(CellError, match="without a view"):
         a_run(connection).plot()
