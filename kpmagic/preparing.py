@@ -99,7 +99,8 @@ def prepare_module(asked: Module, connection: Connection) -> ModuleRun:
     _check_name(asked.name, connection)
     session.progress(f"building {asked.name}.ko")
     artifact, warnings = build_module(asked, folder)
-    run = ModuleRun(connection, asked, artifact, connection.release, MODULE_CARD)
+    run = ModuleRun(connection, asked, artifact, connection.release, MODULE_CARD,
+                    exists=lambda name: name in connection.facts(session.progress).symbols)
     run.build_warnings = warnings
     return run
 

@@ -117,18 +117,10 @@ def _start_script(run: PeerRun, connection: Connection) -> None:
 
 
 def _load(run: ModuleRun, connection: Connection) -> None:
-    from .channel.refusals import ModuleRefusal
-    from .modules.refusals import explain
-
     replaced = session.add(run)
     if replaced is not None:
         replaced.stop("replaced")
-    try:
-        run.start()
-    except ModuleRefusal as refusal:
-        exists = connection.facts(session.progress).symbols.__contains__
-        run.failure = explain(refusal, run.module, exists)
-        raise run.failure from None
+    run.start()
 
 
 PROBE: Way[Probe, Run] = Way(of_probe, _prepare, record_dry_run, _start)

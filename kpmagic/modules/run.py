@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..agent import wire
+from ..channel.refusals import ModuleRefusal
 from ..control import START_PATIENCE, Controlled
 from ..errors import KpmagicError
 from ..life import AnyLife, Lived
@@ -21,6 +23,7 @@ from ..stats import Stats
 from ..targets.base import EXPENDABLE
 from . import oops, saving
 from .kernel_log import KernelLog
+from .refusals import explain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +65,7 @@ class ModuleRun(Shown, Lived, Controlled):
     """A kernel module's run: in the kernel from start to stop; `df` is the kernel's log since.
 
     As a context manager it is removed at the end of the block. ``life`` is that of a loaded one.
+    ``exists`` says whether the kernel has a function.
     """
 
     connection: ModuleLink
@@ -75,8 +79,10 @@ class ModuleRun(Shown, Lived, Controlled):
         release: str,
         view: View | None = None,
         life: ModuleLife | None = None,
+        exists: Callable[[str], bool] = bool,
     ) -> None:
         self.connection = connection
+        self._exists = exists
         self.module = module
         self.artifact = artifact
         self.options = module.options
@@ -177,7 +183,10 @@ class ModuleRun(Shown, Lived, Controlled):
             )  # fmt: skip
         except BaseException as error:
             self._abandon(life, error)
-            raise
+            if not isinstance(error, ModuleRefusal):
+                raise
+            self.failure = explain(error, self.module, self._exists)
+            raise self.failure from None
         self.lines = answer.get("lines")
         self.info |= {
             "size": answer.get("size", 0),
