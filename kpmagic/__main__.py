@@ -72,6 +72,7 @@ def _do(word: str, rest: list[str]) -> int:
     target = _taken(rest, "--target", subcommand.raw)
     if not subcommand.shell:
         raise CellError(f"{word!r} is for notebooks", hint="python -m kpmagic lists the others")
+    subcommand.check(rest)
     if kernel is not None:
         session.use("sandbox", kernel=kernel)
     elif target is not None:

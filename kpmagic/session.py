@@ -20,6 +20,7 @@ from .modules.run import ModuleRun
 from .peers.run import PeerRun
 from .run import Link, Run
 from .targets.base import Progress, Target
+from .targets.qemu import processors
 
 if TYPE_CHECKING:
     from .targets.kernels import Kernel
@@ -83,6 +84,8 @@ def _check_options(name: str, options: dict[str, Any]) -> None:
             raise CellError(f"no option {option!r} of a sandbox",
                             hint=suggestion(option, SANDBOX_OPTIONS)
                             or f"it has {', '.join(SANDBOX_OPTIONS)}")  # fmt: skip
+    if options.get("cpus") is not None:  # before a kernel is fetched for nothing
+        processors(options["cpus"])
 
 
 def _target(name: str, progress: Progress, options: dict[str, Any]) -> Target:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .. import cache
 from ..errors import TargetError
 from ..targets.base import Progress, Target
+from ..terminal import without_codes
 from .command import Command
 from .exchange import Exchange
 from .heartbeat import Heartbeat
@@ -49,7 +50,7 @@ class Connection(Exchange):
 
     def __repr__(self) -> str:
         state = self.hello.get("release", "starting") if self.alive else "gone"
-        return f"<kpmagic.Connection {self.name} {state}>"
+        return without_codes(f"<kpmagic.Connection {self.name} {state}>")
 
     @property
     def alive(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ..errors import CellError, SymbolError, TargetError
 from ..session import session
+from ..view.clean import clean
 from ..view.table import Table, grouped
 from ..view.trampoline import Trampoline
 from .probed_code import trampoline as look
@@ -27,7 +28,7 @@ def symbols(words: list[str]) -> None:
     if not found:
         raise SymbolError(f"no function matches {words[0]!r} in this kernel ({facts.release})",
                           hint="* stands for anything: %kp symbols '*read*'")  # fmt: skip
-    print("\n".join(found[:MOST]))
+    print("\n".join(map(clean, found[:MOST])))
     if len(found) > MOST:
         print(f"{MOST} of {grouped(len(found))}; a narrower pattern shows the rest")
 

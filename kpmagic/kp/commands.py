@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..cell.options import natural, positive
+from ..cell.options import natural
 from ..cell.syntax import suggestion
+from ..channel.connection import Connection
 from ..errors import CellError, Place
 from ..modules.run import ModuleRun
 from ..run import Run
@@ -44,13 +45,19 @@ class Subcommand:
     shell: bool = False
     asks: bool = False
 
+    def check(self, words: list[str]) -> None:
+        """Refuse words where it takes none, before anything is done. Raises CellError."""
+        if words and self.usage == self.name:
+            raise CellError(f"%kp {self.name} takes nothing: {shlex.join(words)}",
+                            hint="%kp alone lists what takes something")  # fmt: skip
+
 
 def run_line(line: str) -> Any:
     """Do what a ``%kp`` line says. Raises KpmagicError."""
-    name, _, rest = line.strip().partition(" ")
-    if not name:
+    if not line.strip():
         print(overview())
         return None
+    name, rest = (*line.strip().split(maxsplit=1), "")[:2]
     try:
         words = shlex.split(rest, True)
         if name in BY_NAME and BY_NAME[name].raw and len(words) != 1:
@@ -59,6 +66,7 @@ def run_line(line: str) -> Any:
         place = Place(1, len(f"%kp {line}"), f"%kp {line}")
         raise CellError(f"{str(error).lower()} on this line", place=place) from None
     subcommand = find(name)
+    subcommand.check(words)
     if subcommand.asks:
         if " " in subcommand.usage and not any(words):  # before a target is started for nothing
             raise CellError(f"this is written: %kp {subcommand.usage}")
@@ -85,16 +93,17 @@ def target(words: list[str]) -> None:
     names, options = options_of(words, (*SANDBOX_OPTIONS, "speed"))
     if not names and not options:
         now = session.default
-        print(f"{now.name} {now.release}" if now else f"{session.name}, not started yet")
+        print(_named(now) if now else f"{session.name}, not started yet")
         return
-    given: dict[str, Any] = dict(options)
-    if "cpus" in given:
-        given["cpus"] = _number(options, "cpus", 0, positive)
     name = one(names or ["sandbox"], "%kp target NAME [--kernel V] [--memory 512M] [--cpus 2]")
-    connection = session.use(name, **given)
-    print(f"{connection.name} {connection.release}")
+    connection = session.use(name, **options)
+    print(_named(connection))
     if connection.cwd_note:
         print(clean(connection.cwd_note))
+
+
+def _named(connection: Connection) -> str:
+    return clean(f"{connection.name} {connection.release}")
 
 
 def run(words: list[str]) -> int:
@@ -161,8 +170,6 @@ def remove(words: list[str]) -> None:
 
 def panel(words: list[str]) -> None:
     """Show probes, target and a search as a widget."""
-    if words:
-        raise CellError("%kp panel takes nothing")
     from ..panel_actions import ACTIONS
     from ..view.panel_all import FullPanel
     from ..view.widgets import show_widget
@@ -188,11 +195,9 @@ def mechanisms(words: list[str]) -> Mechanisms:
     return measured(symbol, calls=calls, rounds=rounds, command=options.get("while", ""))
 
 
-def _number(
-    options: dict[str, str], name: str, default: int, parse: Callable[[object], int] = natural
-) -> int:
+def _number(options: dict[str, str], name: str, default: int) -> int:
     try:
-        return parse(options.get(name, default))
+        return natural(options.get(name, default))
     except ValueError as error:
         raise CellError(f"--{name} {options[name]}: {error}") from None
 
@@ -222,8 +227,6 @@ def export(words: list[str]) -> None:
 
 def dmesg(words: list[str]) -> None:
     """Print the target's kernel log."""
-    if words:
-        raise CellError("%kp dmesg takes nothing")
     for record in session.connection().kernel_log():
         # Documentation/ABI/testing/dev-kmsg: priority,sequence,µs,flags;text
         head, _, text = record.partition(";")

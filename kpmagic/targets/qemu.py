@@ -76,6 +76,7 @@ SAVED = "KPMAGIC_SAVED=1"
 RESTORED = ("-option-rom", "pvh.bin", "-incoming", "defer")
 
 SMALLEST, LARGEST = 128 << 20, 1 << 40
+MOST = 255  # processors of a q35
 UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -109,6 +110,15 @@ def memory_size(text: str) -> int:
             f"no memory {text!r} for a sandbox", hint="a size such as 512M or 1G, at least 128M"
         )
     return size & -(1 << 20)
+
+
+def processors(value: object) -> int:
+    """Return how many a machine has: 1 to 255. Raises TargetError."""
+    text = str(value)
+    if not (re.fullmatch(r"[0-9]{1,3}", text) and 1 <= int(text) <= MOST):
+        raise TargetError(f"no {text!r} processors for a sandbox",
+                          hint=f"a whole number from 1 to {MOST}")  # fmt: skip
+    return int(text)
 
 
 def command(machine: Machine) -> list[str]:

@@ -61,7 +61,7 @@ class Sandbox:
     ) -> None:
         self.kernel: Kernel = kernels.find(kernel)
         self.memory = qemu.memory_size(memory)
-        self.cpus = cpus
+        self.cpus = qemu.processors(cpus)
         self.restored = False
         self.start_note = ""
         self.console: console.Log | None = None
