@@ -43,8 +43,7 @@ def close_compilers() -> None:
 def compiler_for(btf_file: Path, build_id: str, base: Path | None = None) -> Compiler:
     """Return the running compiler that knows a kernel's types; the first call takes a second.
 
-    A module's types stand on the kernel's, in ``base``.
-    Raises MissingDependency, BuildError, NotPermitted.
+    A module's types stand on the kernel's, in ``base``. Raises MissingDependency and BuildError.
     """
     with _lock:
         if build_id in _compilers and not _compilers[build_id].headers.there:
@@ -61,10 +60,7 @@ def compiler_for(btf_file: Path, build_id: str, base: Path | None = None) -> Com
 
 
 def build(plan: Plan, facts: KernelFacts) -> Artifact:
-    """Return the object of ``plan``.
-
-    Raises CellError, BuildError, MissingDependency, NotPermitted.
-    """
+    """Return the object of ``plan``. Raises CellError, BuildError and MissingDependency."""
     compiler = compiler_of(plan, facts)
     started = time.perf_counter()
     source = render(plan, compiler)

@@ -14,8 +14,8 @@ from .options import probe_name
 from .syntax import Line, options_from_keywords
 
 HINTS = {
-    "bpftrace": "this is written: %%bpftrace [options], and the script below it",
-    "bcc": "this is written: %%bcc [SPEC…] [options], and C in BCC's dialect below it",
+    "bpftrace": "usage: %%bpftrace [options], and the script below it",
+    "bcc": "usage: %%bcc [SPEC…] [options], and C in BCC's dialect below it",
 }
 WITH_PLACES = ("bcc",)
 

@@ -2,7 +2,7 @@
 """Lets a process give up everything but reading, or writing, a few folders (Landlock, limits).
 
 Source: Documentation/userspace-api/landlock.rst, include/uapi/linux/landlock.h. Where the kernel
-has no Landlock the limits alone hold, `confine` says so, and nothing is compiled as root.
+has no Landlock the limits alone hold, `confine` says so, and no module is compiled as root.
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ def landlock() -> int:
 
 
 def safe(confined: bool) -> bool:
-    """Whether a compiler may run: confined, or without the right to read every file."""
+    """Whether Kbuild may run: confined, or without the right to read every file."""
     return confined or os.geteuid() != 0
 
 
 def unsafe() -> NotPermitted:
     """Return what is raised where it may not."""
     return NotPermitted(
-        "nothing is compiled as root here: this kernel has no Landlock, so nothing would keep "
-        "the compiler from reading root's files",
+        "a module is not compiled as root here: this kernel has no Landlock, so nothing would "
+        "keep the compiler from reading root's files",
         hint="run the notebook as an ordinary user",
     )
 

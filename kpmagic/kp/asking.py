@@ -16,7 +16,7 @@ MOST = 100
 def symbols(words: list[str]) -> None:
     """Print the functions that match a shell pattern, those of the modules loaded now too."""
     if len(words) != 1:
-        raise CellError("this is written: %kp symbols 'vfs_*'")
+        raise CellError("usage: %kp symbols 'vfs_*'")
     module, _, pattern = words[0].rpartition(":")
     connection = session.connection()
     connection.facts(session.progress)
@@ -36,7 +36,7 @@ def symbols(words: list[str]) -> None:
 def trampoline(words: list[str]) -> Trampoline:
     """Return what a running probe has made of the kernel's code."""
     if len(words) != 1:
-        raise CellError("this is written: %kp trampoline NAME",
+        raise CellError("usage: %kp trampoline NAME",
                         hint="NAME is a running probe's: %kp list")  # fmt: skip
     return look(words[0])
 
@@ -47,7 +47,7 @@ def kernels(words: list[str]) -> None:
 
     if words:
         if len(words) != 2 or words[0] not in ("fetch", "remove"):
-            raise CellError("this is written: %kp kernels [fetch|remove VERSION]")
+            raise CellError("usage: %kp kernels [fetch|remove VERSION]")
         if words[0] == "remove":
             _remove(words[1])
             return

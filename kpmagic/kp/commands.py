@@ -69,7 +69,7 @@ def run_line(line: str) -> Any:
     subcommand.check(words)
     if subcommand.asks:
         if " " in subcommand.usage and not any(words):  # before a target is started for nothing
-            raise CellError(f"this is written: %kp {subcommand.usage}")
+            raise CellError(f"usage: %kp {subcommand.usage}")
         return answered(name, words, subcommand.function)
     return subcommand.function(words)
 
@@ -211,7 +211,7 @@ def export(words: list[str]) -> None:
     names, options = options_of(words, ("as",))
     usage = f"%kp export NAME --as {'|'.join(LANGUAGES)} [FOLDER]"
     if not names or len(names) > 2 or "as" not in options:
-        raise CellError(f"this is written: {usage}")
+        raise CellError(f"usage: {usage}")
     run = session.find(names[0])
     if not isinstance(run, Run):
         raise CellError(f"{run.name} is no probe: its source is what it was given",

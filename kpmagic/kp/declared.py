@@ -78,7 +78,7 @@ def _asked(text: str) -> Asked:
     match = _ASKED.fullmatch(text.strip())
     if match is None:
         raise CellError(
-            f"this is written: {USAGE}", hint="%kp struct file.f_path; %kp struct 'ovl_*'"
+            f"usage: {USAGE}", hint="%kp struct file.f_path; %kp struct 'ovl_*'"
         )
     members = tuple(match["members"].replace("->", ".").split(".")[1:])
     module = (match["module"] or "").replace("-", "_")
@@ -198,7 +198,7 @@ def _no_type(asked: Asked, connection: Connection) -> SymbolError:
 def signature(words: list[str]) -> None:
     """Show a function's prototype, its parameters' types inside."""
     if len(words) != 1:
-        raise CellError("this is written: %kp sig [MODULE:]SYMBOL")
+        raise CellError("usage: %kp sig [MODULE:]SYMBOL")
     connection = session.connection()
     found = _function(words[0], connection)
     if found is None:

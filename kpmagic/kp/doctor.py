@@ -85,7 +85,7 @@ def landlock() -> Iterator[Check]:
     if version:
         yield Check("landlock", True, f"version {version}: compilers see their own folders only")
     elif os.geteuid() == 0:
-        yield Check("landlock", False, "not in this kernel: nothing is compiled as root",
+        yield Check("landlock", False, "not in this kernel: no module is compiled as root",
                     "run the notebook as an ordinary user")  # fmt: skip
     else:
         yield Check("landlock", None, "not in this kernel: compilers could read your files")

@@ -12,7 +12,7 @@ from ..errors import CellError
 def one(words: Sequence[str], usage: str) -> str:
     """Return the one word there must be. Raises CellError."""
     if len(words) != 1 or not words[0].strip():
-        raise CellError(f"this is written: {usage}")
+        raise CellError(f"usage: {usage}")
     return words[0]
 
 

@@ -19,7 +19,7 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include(?:_next)?[ \t]*["<](?P<path>[^">\n]
 # a string that could name a function: what a struct kprobe's symbol_name is given
 WORD = re.compile(r'"(?P<word>[A-Za-z_][A-Za-z0-9_.]*)"')
 
-LINE_HINT = "this is written: %%kmodule NAME [options], and the module's C source below it"
+LINE_HINT = "usage: %%kmodule NAME [options], and the module's C source below it"
 
 
 def parse_module(line: str, source: str, *, cell: str = "cell") -> Module:

@@ -73,7 +73,7 @@ def test_each_error_is_there_with_what_it_says(reference: ModuleType) -> None:
 
 def test_messages_are_read_from_the_source_whatever_their_form(reference: ModuleType) -> None:
     messages = {each.message for each in reference.raised()}
-    assert "%kp panel takes nothing" in messages  # plain
+    assert "only a kernel module has a Makefile" in messages  # plain
     assert "no subcommand '…'" in messages  # with something put in
     assert "'…' is notrace: it is not in available_filter_functions" in messages  # from a table
 

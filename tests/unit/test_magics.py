@@ -39,12 +39,12 @@ WRONG = [
     ("%kp target ssh://-oX@there", "'ssh://-oX@there' is no address of a machine"),
     ("%kp target sandbox --cpus two", "whole number"),
     ("%kp target moon", "no target 'moon'"),
-    ("%kp kernels fetch", "this is written"),
+    ("%kp kernels fetch", "usage"),
     ("%kp kernels fetch 2.6", "no kernel '2.6'"),
-    ("%kp kernels remove", "this is written"),
+    ("%kp kernels remove", "usage"),
     ("%kp kernels remove 2.6", "no kernel '2.6' to remove"),
     ("%kp symbols 'open", "no closing quotation"),
-    ("%kp run", "this is written: %kp run CMD"),
+    ("%kp run", "usage: %kp run CMD"),
 ]
 
 
