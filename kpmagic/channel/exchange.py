@@ -2,7 +2,7 @@
 """Frames to and from one target's agent: questions with their answers, and each run's own.
 
 One daemon thread reads frames and hands them on: replies to whoever asked, a run's frames to its
-run. That thread never prints and never shows anything.
+run. That thread never prints and never shows anything. Another one sends (outgoing.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..targets import console
 from ..targets.base import AGAIN, Channel, Target
 from .command import TICK
 from .incoming import Incoming
+from .outgoing import Outgoing
 from .refusals import to_error
 
 PATIENCE = 60.0
@@ -61,11 +62,11 @@ class Exchange:
         self.failure = ""
         self._channel: Channel = target.open_agent()
         self._incoming = Incoming(self._channel)
+        self._outgoing = Outgoing(self._channel, target.name)
         self._numbers = itertools.count(1)
         self._replies: dict[int, Reply] = {}
         self._listeners: dict[int, Listener] = {}
         self._lock = threading.Lock()
-        self._send_lock = threading.Lock()
         self._greeted = threading.Event()
         self._gone = threading.Event()
         self._reader = threading.Thread(
@@ -147,7 +148,8 @@ class Exchange:
         reply = Reply(self.new_number(), word)
         with self._lock:
             self._replies[reply.number] = reply
-        self._send(run, wire.pack({"id": reply.number, "do": word, **arguments}, blob))
+        message = wire.pack({"id": reply.number, "do": word, **arguments}, blob)
+        self._outgoing.put(wire.encode(wire.REQUEST, run, message))
         return reply
 
     def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
@@ -181,13 +183,6 @@ class Exchange:
         if self.failure:
             what += f": {self.failure}"
         return TargetLost(f"{what}\n{excerpt}" if excerpt else what, hint=AGAIN)
-
-    def _send(self, run: int, payload: bytes) -> None:
-        if self._gone.is_set():
-            raise self.lost()
-        frame = wire.encode(wire.REQUEST, run, payload)
-        with self._send_lock:
-            self._channel.send(frame)
 
     def _wait(self, event: threading.Event, patience: float | None, what: str) -> None:
         """Wait in short steps, so that an interrupt or a loss is seen."""
@@ -227,6 +222,7 @@ class Exchange:
             self.failure = "out of memory"
         finally:
             self._gone.set()
+            self._outgoing.end()
             with self._lock:
                 listeners = list(self._listeners.values())
             for listener in listeners:

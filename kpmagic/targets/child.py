@@ -56,6 +56,7 @@ class Child:
         threading.Thread(target=self._reap, name="kpmagic-reaper", daemon=True).start()
         with suppress(TargetLost):  # what it said meanwhile tells more
             self.send(luggage())
+        self._socket.settimeout(None)
 
     @property
     def alive(self) -> bool:
@@ -68,27 +69,20 @@ class Child:
         return self._process.pid
 
     def send(self, data: bytes) -> None:
-        """Send all of ``data``. Raises TargetLost, also when the other end takes no more."""
-        view = memoryview(data)
+        """Send all of ``data``. Raises TargetLost."""
         with self._sending:
-            while view:
-                try:
-                    view = view[self._socket.send(view) :]
-                except TimeoutError:
-                    raise TargetLost(f"{self.name} takes nothing any more", hint=AGAIN) from None
-                except OSError:
-                    raise TargetLost(f"{self.name} is gone", hint=AGAIN) from None
+            try:
+                self._socket.sendall(data)
+            except OSError:
+                raise TargetLost(f"{self.name} is gone", hint=AGAIN) from None
 
     def receive(self) -> bytes:
         """Return the next bytes, waiting for them; ``b""`` when the other end is gone."""
         with self._receiving:
-            while True:
-                try:
-                    return self._socket.recv(CHUNK)
-                except TimeoutError:
-                    continue
-                except OSError:
-                    return b""
+            try:
+                return self._socket.recv(CHUNK)
+            except OSError:
+                return b""
 
     def answers(self, seconds: float) -> bool:
         """Wait for the first byte: False when the program has ended, or the time is over."""

@@ -165,7 +165,7 @@ def test_a_start_that_is_answered_too_late_is_stopped() -> None:
     with connected(slow) as connection:
         with pytest.raises(TargetError, match="'start' within"):
             connection.request("start", run=7, timeout=0.3)
-        assert [(each["do"], each["run"]) for each in slow.asked][-1] == ("stop", 7)
+        until(lambda: (slow.asked[-1]["do"], slow.asked[-1]["run"]) == ("stop", 7))
 
 
 def test_the_thread_that_reads_may_ask_and_keeps_the_order() -> None:

@@ -163,7 +163,7 @@ def test_a_folder_that_goes_while_it_starts_ends_the_run(far: Any, tmp_path: Pat
         run.start()
     assert run.state == "failed"
     assert run.wait(1)
-    assert (end.asked[-1]["do"], end.asked[-1]["run"]) == ("stop", run._life.number)
+    until(lambda: (end.asked[-1]["do"], end.asked[-1]["run"]) == ("stop", run._life.number))
 
 
 def test_the_cell_run_again_takes_the_file_over(far: Any, tmp_path: Path) -> None:
