@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Collection
 from typing import Any, Protocol
 
 from ..agent import wire
@@ -24,6 +23,8 @@ from .refusals import to_error
 PATIENCE = 60.0
 HELLO_PATIENCE = 120.0
 BEGINNING = ("start", "insmod", "peer")  # words that begin a run
+LATER = ("run", "peer")  # words answered when something has ended; the agent does not wait for it
+PLACE_SECONDS = 0.1  # for each probe of a module, which takes all of them out in one call
 
 
 class Listener(Protocol):
@@ -37,11 +38,14 @@ class Listener(Protocol):
 
 
 class Reply:
-    """Where the answer to request ``number``, a ``word``, is put down."""
+    """Where the answer to request ``number`` is put down.
 
-    def __init__(self, number: int, word: str) -> None:
+    ``patience`` is how many seconds the agent may be busy with it and with nothing else.
+    """
+
+    def __init__(self, number: int, patience: float) -> None:
         self.number = number
-        self.word = word
+        self.patience = patience
         self.done = threading.Event()
         self.message: dict[str, Any] = {}
         self.blob = b""
@@ -66,6 +70,7 @@ class Exchange:
         self._numbers = itertools.count(1)
         self._replies: dict[int, Reply] = {}
         self._listeners: dict[int, Listener] = {}
+        self._places: dict[int, int] = {}  # run number → probes of its module
         self._lock = threading.Lock()
         self._greeted = threading.Event()
         self._gone = threading.Event()
@@ -113,6 +118,7 @@ class Exchange:
         """Drop the frames of run ``number`` from now on."""
         with self._lock:
             self._listeners.pop(number, None)
+            self._places.pop(number, None)
 
     def request(
         self,
@@ -127,7 +133,7 @@ class Exchange:
 
         Raises what refusals.KINDS says, TargetLost, and TargetError when no answer comes.
         """
-        reply = self.ask(word, blob, run=run, **arguments)
+        reply = self.ask(word, blob, run=run, patience=timeout or 0.0, **arguments)
         try:
             if threading.current_thread() is self._reader:
                 self._read_until(reply)
@@ -143,28 +149,33 @@ class Exchange:
             self.forget_reply(reply)
         return reply.answer()
 
-    def ask(self, word: str, blob: bytes = b"", *, run: int = 0, **arguments: Any) -> Reply:
-        """Ask the agent without waiting. Raises TargetLost."""
-        reply = Reply(self.new_number(), word)
+    def ask(
+        self, word: str, blob: bytes = b"", *, run: int = 0, patience: float = 0.0, **arguments: Any
+    ) -> Reply:
+        """Ask the agent without waiting; ``patience`` is a Reply's. Raises TargetLost."""
+        reply = Reply(self.new_number(), 0.0 if word in LATER else patience)
         with self._lock:
             self._replies[reply.number] = reply
+            if arguments.get("module"):
+                self._places[run] = len(arguments["programs"])
         message = wire.pack({"id": reply.number, "do": word, **arguments}, blob)
         self._outgoing.put(wire.encode(wire.REQUEST, run, message))
         return reply
 
     def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
         """Ask the agent, and do not care for the answer. Raises TargetLost."""
-        self.forget_reply(self.ask(word, run=run, **arguments))
+        self.ask(word, run=run, patience=PATIENCE, **arguments)
 
     def forget_reply(self, reply: Reply) -> None:
         """Nobody waits for this answer any more."""
         with self._lock:
             self._replies.pop(reply.number, None)
 
-    def waits_for(self, words: Collection[str]) -> bool:
-        """Say whether somebody waits for an answer to one of these."""
+    def patience(self, least: float) -> float:
+        """Return for how many seconds the agent may be silent: ``least`` when nothing is asked."""
         with self._lock:
-            return any(reply.word in words for reply in self._replies.values())
+            asked = [reply.patience for reply in self._replies.values()]
+            return max([least, *asked]) + PLACE_SECONDS * sum(self._places.values())
 
     def wait_for_loss(self, seconds: float) -> bool:
         """Wait until it is closed or lost; say whether it is."""
@@ -235,12 +246,14 @@ class Exchange:
         elif frame.type == wire.REPLY:
             message, blob = wire.unpack(frame.payload)
             with self._lock:
-                reply = self._replies.get(message.get("id", 0))
+                reply = self._replies.pop(message.get("id", 0), None)
             if reply is not None:
                 reply.message, reply.blob = message, blob
                 reply.done.set()
         else:
             with self._lock:
                 listener = self._listeners.get(frame.run)
+                if frame.type == wire.END:
+                    self._places.pop(frame.run, None)
             if listener is not None:
                 listener.on_frame(frame)

@@ -2,7 +2,8 @@
 """Notices an agent that has fallen silent, and lets the agent notice a silent notebook.
 
 Once a second the agent is asked for a sign of life. Time is counted in our own beats and not by a
-clock, so that a notebook that was itself stopped for a while does not blame its target.
+clock, so that a notebook that was itself stopped for a while does not blame its target. The agent's
+one thread does everything: while it does what it was asked it is silent.
 """
 
 from __future__ import annotations
@@ -19,9 +20,6 @@ from .exchange import Reply
 
 BEAT = 1.0
 TOLD_AFTER = 4
-# These may hold up the agent, whose one thread does everything: the verifier, /proc/kallsyms
-LONG_WORDS = {"start", "read", "log", "aggregates"}
-LONG = 60
 
 
 class Heartbeat:
@@ -47,7 +45,7 @@ class Heartbeat:
         connection = self._connection
         while not connection.wait_for_loss(BEAT):
             self._listen()
-            if self.silence >= self._patience():
+            if self.silence >= connection.patience(self._lease.lost):
                 connection.give_up(f"no word from it for {self.silence} s")
                 return
             if self._reply is None:
@@ -58,13 +56,8 @@ class Heartbeat:
         waiting = self._reply is not None and not self._reply.done.is_set()
         self.silence = self.silence + 1 if waiting and heard == self._heard else 0
         self._heard = heard
-        if not waiting and self._reply is not None:
-            self._connection.forget_reply(self._reply)
+        if not waiting:
             self._reply = None
-
-    def _patience(self) -> int:
-        long = self._connection.waits_for(LONG_WORDS)
-        return max(self._lease.lost, LONG) if long else self._lease.lost
 
     def _ask(self) -> None:
         try:

@@ -23,5 +23,7 @@ class Lease(NamedTuple):
 
 # A notebook may be busy in C code that lets no other thread run, so the agent waits longer.
 REMOTE = Lease(lost=10, undo=30)
+# The end of its process is seen; one that lives and is silent is in a module's init or exit.
+LOCAL = Lease(lost=60, undo=30)
 # Its warden watches the notebook; the host may be busy, and a guest that hangs panics by itself.
 SANDBOX = Lease(lost=60, undo=None)

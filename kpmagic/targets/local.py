@@ -10,7 +10,7 @@ from pathlib import Path
 from kpmagic.errors import MissingDependency
 from kpmagic.targets import ends
 from kpmagic.targets.child import PYTHON, Child
-from kpmagic.targets.lease import REMOTE
+from kpmagic.targets.lease import LOCAL
 
 ANSWER_SECONDS = 20.0
 
@@ -22,7 +22,7 @@ class Local:
     """
 
     name = "local"
-    lease = REMOTE
+    lease = LOCAL
 
     def __init__(self, workdir: Path | None = None) -> None:
         self.cwd = str((workdir or Path.cwd()).resolve())

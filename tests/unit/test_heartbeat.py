@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from kpmagic.channel import heartbeat
 from kpmagic.channel.connection import Connection
 from kpmagic.errors import TargetLost
 from kpmagic.targets.lease import Lease
+from kpmagic.targets.local import Local
+from kpmagic.targets.port import Port
 
 PATIENCE = 30.0
 
@@ -31,7 +34,7 @@ class Silent(FarEnd):
     def __init__(self) -> None:
         super().__init__({"start": started})
         self.answers["ping"] = self.pong
-        self.answers["read"] = lambda *_: None
+        self.answers |= dict.fromkeys(("read", "insmod", "run"), lambda *_: None)
         self.speaks = threading.Event()
         self.speaks.set()
 
@@ -87,15 +90,69 @@ def test_one_that_speaks_again_in_time_is_not_lost() -> None:
         assert connection.alive
 
 
-def test_work_that_takes_long_is_waited_for() -> None:
+@pytest.mark.parametrize("word", ["read", "insmod"])
+def test_work_that_takes_long_is_waited_for_as_long_as_who_asked_waits(word: str) -> None:
+    """A module's init, the verifier: the agent's one thread is in the kernel."""
     end = Silent()
     with Connection(end) as connection:
-        reply = connection.ask("read", path="/proc/kallsyms")
         end.speaks.clear()
-        until(lambda: connection._heartbeat.silence > Silent.lease.lost)
-        assert connection.alive
-        connection.forget_reply(reply)
+        with pytest.raises(TargetLost, match="no word from it for 40 s"):
+            connection.request(word, timeout=40.0)
+
+
+def test_a_command_that_runs_long_excuses_no_silence() -> None:
+    end = Silent()
+    with Connection(end) as connection:
+        connection.ask("run", run=connection.new_number(), command="sleep 1000", patience=1000.0)
+        end.speaks.clear()
         until(lambda: not connection.alive)
+        assert connection.failure == "no word from it for 10 s"
+
+
+def test_the_end_of_a_run_with_many_places_in_a_module_is_waited_for() -> None:
+    """Nobody has asked for it: the kernel takes them out one by one, in one call of the agent."""
+    end = Silent()
+    with Connection(end) as connection:
+        connection.request("start", run=7, module="kpmagic_0", programs=[{}] * 50)
+        assert connection.patience(10) == 15
+        end.end(7, "for")
+        until(lambda: connection.patience(10) == 10)
+
+
+def test_an_agent_on_this_machine_whose_end_would_be_seen_is_given_longer() -> None:
+    """A module's exit may take its time, and nobody has asked for that either."""
+    end = Silent()
+    end.lease = Local.lease
+    with Connection(end) as connection:
+        end.speaks.clear()
+        until(lambda: not connection.alive)
+        assert connection.failure == "no word from it for 60 s"
+
+
+class Deaf(Silent):
+    """A sandbox whose agent reads nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ours, self.theirs = socket.socketpair()
+        self.port = Port(ours)
+        self.send = self.port.send
+
+    def close(self) -> None:
+        self.port.close()
+        super().close()
+
+
+def test_an_agent_that_takes_nothing_is_lost_and_holds_up_nobody() -> None:
+    end = Deaf()
+    with Connection(end) as connection:
+        began = time.monotonic()
+        replies = [connection.ask("start", bytes(8 << 20)), connection.ask("read")]
+        assert time.monotonic() - began < PATIENCE / 2
+        until(lambda: not connection.alive)
+        assert connection.failure == "no word from it for 10 s"
+        assert not any(each.done.is_set() for each in replies)
+    end.theirs.close()
 
 
 def test_a_target_without_a_lease_is_left_alone() -> None:
