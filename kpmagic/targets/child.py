@@ -25,6 +25,7 @@ PYTHON = (rights.PYTHON, "-I", "-S", "-c", rights.NEXT)
 CHUNK = 1 << 20
 STUCK_SECONDS = 12.0
 END_SECONDS = 2.0
+UNDO_SECONDS = 30.0
 MESSAGES = 4096
 
 
@@ -110,14 +111,26 @@ class Child:
         return self._process.returncode if self._ended.wait(seconds) else None
 
     def close(self) -> None:
-        """Hang up, and see the program end. May be called twice, from any thread."""
+        """Hang up, and see the program end; one with much to undo goes on without being waited for.
+
+        May be called twice, from any thread.
+        """
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         with self._receiving, self._sending:  # nobody uses the descriptor any more
+            first = self._socket.fileno() >= 0
             self._socket.close()
-        if not self._ended.wait(END_SECONDS):
-            with suppress(OSError):  # sudo's is root's: it ends when its agent has undone all
-                self._process.kill()
+        if first and not self._ended.wait(END_SECONDS):
+            with suppress(RuntimeError):  # when this process ends: nothing is left half undone
+                threading.Thread(target=self._end, name="kpmagic-ender", daemon=True).start()
+
+    def _end(self) -> None:
+        """End a program that does not end by itself: ssh, or the agent where we are root."""
+        for end in (self._process.terminate, self._process.kill):
+            if self._ended.wait(UNDO_SECONDS):
+                return
+            with suppress(OSError):  # sudo's is root's
+                end()
 
     def _reap(self) -> None:
         self._process.wait()
