@@ -50,12 +50,14 @@ class Log:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(self._file, fcntl.LOCK_SH)
 
-    def text(self) -> str:
-        """Return its end without terminal codes, even when somebody has removed the file."""
+    def end(self) -> bytes:
+        """Return the end of it, even when somebody has removed the file."""
         size = os.fstat(self._file).st_size
-        return without_codes(
-            os.pread(self._file, TAIL, max(0, size - TAIL)).decode(errors="replace")
-        )
+        return os.pread(self._file, TAIL, max(0, size - TAIL))
+
+    def text(self) -> str:
+        """Return the end of it without terminal codes."""
+        return without_codes(self.end().decode(errors="replace"))
 
 
 def _drop_oldest(directory: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from kpmagic.agent import wire
 from kpmagic.errors import TargetError
-from kpmagic.targets import commands, qemu
+from kpmagic.targets import commands, console, qemu
 from kpmagic.targets.port import Port
 from kpmagic.targets.qmp import Monitor
 
@@ -44,7 +44,7 @@ class Guest:
 
     def __init__(
         self,
-        log: Path,
+        log: console.Log,
         arguments: Callable[[Descriptors], list[str]],
         files: bytes | None = None,
         ram: int | None = None,
@@ -87,7 +87,7 @@ class Guest:
         """
         begin = time.monotonic()
         while (now := time.monotonic() - begin) < seconds:
-            said = self.log.read_bytes()
+            said = self.log.end()
             if wire.PREPARED.encode() in said:
                 return True
             if silent_after is not None and now > silent_after and not said:

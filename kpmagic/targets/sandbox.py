@@ -184,11 +184,10 @@ class Sandbox:
     def _new_guest(
         self, accelerator: qemu.Accelerator, files: bytes | None = None, ram: int | None = None
     ) -> Guest:
-        self.console = console.Log(self.kernel.release)
-        log = self.console.path
+        log = self.console = console.Log(self.kernel.release)
 
         def arguments(inherited: Descriptors) -> list[str]:
-            return qemu.command(self._machine(accelerator, inherited, log, self._exports))
+            return qemu.command(self._machine(accelerator, inherited, log.path, self._exports))
 
         self._guest = Guest(log, arguments, files, ram)
         return self._guest

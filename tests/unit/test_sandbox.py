@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from kpmagic.targets import console
+from kpmagic.agent import wire
+from kpmagic.kp.cleaning import clean_cache
+from kpmagic.targets import console, guest
 from kpmagic.targets.sandbox import Sandbox
 
 
@@ -41,6 +43,19 @@ def test_two_notebooks_may_drop_the_oldest_log_at_once(
 
     monkeypatch.setattr(Path, "glob", dropped_meanwhile)
     assert console.Log("6.1").path.exists()
+
+
+def test_another_notebook_may_empty_the_cache_while_it_boots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KPMAGIC_CACHE", str(tmp_path))
+    booting: Any = guest.Guest.__new__(guest.Guest)
+    booting.log, booting._ended = console.Log("6.1"), threading.Event()
+    with booting.log.path.open("w") as qemu:
+        assert any("console logs" in line for line in clean_cache())
+        assert not booting.wait_until_prepared(0.05)
+        qemu.write(wire.PREPARED)
+    assert booting.wait_until_prepared(5.0)
 
 
 def test_two_threads_that_end_it_close_it_once() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kpmagic.kp.cleaning import clean_cache
-from kpmagic.targets import fingerprint, qemu, saved_state
+from kpmagic.targets import console, fingerprint, qemu, saved_state
 from kpmagic.targets.exports import Export
 from kpmagic.targets.guest import Descriptors, Guest
 
@@ -40,11 +40,11 @@ def bare(inherited: Descriptors, *more: str, share: str = "on") -> list[str]:
 
 
 @pytest.fixture
-def guest(tmp_path: Path) -> Iterator[Guest]:
+def guest() -> Iterator[Guest]:
     """A QEMU that can be saved."""
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no qemu-system-x86_64")
-    guest = Guest(tmp_path / "log", bare, files=b"")
+    guest = Guest(console.Log("6.1"), bare, files=b"")
     guest.monitor.do("query-status")
     yield guest
     guest.close()
@@ -89,7 +89,7 @@ def test_a_copy_has_the_memory_and_leaves_the_original_alone(guest: Guest, tmp_p
     def arguments(inherited: Descriptors) -> list[str]:
         return bare(inherited, "-incoming", "defer", share="off")
 
-    copy = Guest(tmp_path / "log2", arguments, ram=machine.ram)
+    copy = Guest(console.Log("6.1"), arguments, ram=machine.ram)
     try:
         machine.restore(copy.monitor)
         assert copy.monitor.do("query-status")["running"]
