@@ -63,8 +63,8 @@ class Log:
 def _drop_oldest(directory: Path) -> None:
     logs = sorted(directory.glob("*.log"), key=_written)
     for old in logs[: max(0, len(logs) - KEEP + 1)]:
-        # BlockingIOError: one that has been silent for long may be of a machine that runs
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), old.open("rb+") as log:
+        # one that has been silent for long may be of a machine that runs: then it is locked
+        with contextlib.suppress(OSError), old.open("rb+") as log:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
             old.unlink(missing_ok=True)
 

@@ -24,13 +24,18 @@ HEADERS = "headers"
 
 @contextmanager
 def locked(home: Path, version: str, progress: Progress) -> Iterator[None]:
-    """Hold the lock that only one fetch of ``version`` can hold; wait for it."""
+    """Hold, after waiting, the lock of a fetch of ``version``. Raises TargetError."""
     with open(home / f".{version}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             progress(f"waiting for another fetch of Linux {version}")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise TargetError(
+                f"{str(home)!r} is on a file system where nothing can be locked: {error.strerror}",
+                hint="KPMAGIC_CACHE=DIRECTORY puts the cache on another, such as a local disk",
+            ) from None
         yield
 
 

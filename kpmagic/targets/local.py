@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from kpmagic.errors import MissingDependency
-from kpmagic.targets import ends
+from kpmagic.targets import ends, folder
 from kpmagic.targets.child import PYTHON, Child
 from kpmagic.targets.lease import LOCAL
 
@@ -18,14 +18,14 @@ ANSWER_SECONDS = 20.0
 class Local:
     """The machine this runs on; never chosen by itself.
 
-    Without root or capabilities that suffice it needs a sudo that does not ask.
+    Without root or capabilities that suffice it needs a sudo that does not ask. Raises TargetError.
     """
 
     name = "local"
     lease = LOCAL
 
     def __init__(self, workdir: Path | None = None) -> None:
-        self.cwd = str((workdir or Path.cwd()).resolve())
+        self.cwd = str(folder.own(workdir))
         self._child: Child | None = None
 
     @property

@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kpmagic.errors import MissingDependency, TargetError
+from kpmagic.errors import MissingDependency, TargetError, TargetLost
 from kpmagic.targets import (
     acceleration,
     commands,
     console,
     exports,
     fingerprint,
+    folder,
     guest_files,
     kernels,
     qemu,
@@ -74,8 +75,8 @@ class Sandbox:
         self._exports = exports.system()
         if self.kernel.modules is not None:
             self._exports.append(exports.modules(self.kernel.release, self.kernel.modules))
-        folder, self.cwd, self.workdir_note = exports.workdir(workdir or Path.cwd())
-        self._exports.append(folder or exports.spare())
+        own, self.cwd, self.workdir_note = exports.workdir(folder.own(workdir))
+        self._exports.append(own or exports.spare())
 
     @property
     def alive(self) -> bool:
@@ -150,7 +151,7 @@ class Sandbox:
                 if self._greet(guest):
                     return True
                 why = guest.messages() or "the agent was silent"
-            except MonitorError as error:
+            except (MonitorError, TargetLost) as error:
                 why = guest.messages() or str(error)
         finally:
             saved.close()
@@ -174,7 +175,7 @@ class Sandbox:
         if prepared:
             if name:
                 saved_state.save(name, guest.monitor, guest.ram)
-            with suppress(MonitorError):
+            with suppress(MonitorError, TargetLost):
                 if self._greet(guest):
                     return True
         self._said, self._hung = guest.messages(), guest.alive

@@ -138,11 +138,14 @@ def _home() -> Path:
 
 @contextmanager
 def _only_one(home: Path) -> Iterator[bool]:
-    """Hold the lock under which machines are saved; False when somebody else has it."""
+    """Hold the lock under which machines are saved; False when somebody else has it.
+
+    And where there can be none: on a file system without locks.
+    """
     with open(home / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             yield False
             return
         yield True

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
 import lzma
 import struct
@@ -204,6 +206,21 @@ def test_a_kernel_that_runs_here_is_not_removed(
         run_line(f"kernels remove {rests.version}")
         assert capsys.readouterr().out == "removed kernel 6.1: 0 MB\n"
     assert kernels.fetched() == [runs]
+
+
+def test_a_cache_without_locks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS without its lock daemon."""
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    home = cache.directory("kernels")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        pytest.raises(TargetError, match="nothing can be locked: No locks available") as caught,
+        kernel_fetch.locked(home, "6.1", print),
+    ):
+        pass
+    assert "KPMAGIC_CACHE=DIRECTORY" in caught.value.hint
 
 
 def test_flavours_are_left_out() -> None:
