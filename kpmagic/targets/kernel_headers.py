@@ -47,6 +47,7 @@ def find(kernel: Kernel, progress: Progress) -> Path:
         return of_path(kernel)
     home = cache_place(kernel)
     with kernel_fetch.locked(kernel.directory.parent, f"{kernel.version}-{HEADERS}", progress):
+        kernel_fetch.sweep(kernel.directory.parent, f"{HEADERS}-{kernel.version}")
         if not home.exists():
             _fetch(kernel, home, progress)
     return build_folder(home, kernel.release)
@@ -102,7 +103,8 @@ def build_folder(home: Path, release: str) -> Path:
 def _fetch(kernel: Kernel, home: Path, progress: Progress) -> None:
     """Make ``home``, in one step at the end."""
     parent = kernel.directory.parent
-    work = Path(tempfile.mkdtemp(prefix=f"{kernel_fetch.TEMPORARY}headers-", dir=parent))
+    prefix = f"{kernel_fetch.TEMPORARY}{HEADERS}-{kernel.version}-"
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         (work / "apt").mkdir()
         archive = debian.Suite(kernels.SUITES[kernel.version], work / "apt")

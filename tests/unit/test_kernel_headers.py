@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kpmagic.errors import TargetError
-from kpmagic.targets import kernel_headers
+from kpmagic.targets import debian, kernel_headers
 from kpmagic.targets.debian import Package
 from kpmagic.targets.kernels import Kernel
 
@@ -90,6 +90,33 @@ def test_a_cache_that_make_cannot_name_is_refused(tmp_path: Path) -> None:
     kernel = Kernel("6.1", RELEASE, tmp_path / "my cache", Path("vmlinux"), None, None)
     with pytest.raises(TargetError, match="KPMAGIC_CACHE"):
         kernel_headers.cache_place(kernel)
+
+
+def test_leftovers_of_a_killed_fetch_are_swept_and_those_of_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel itself, or the headers of another, may be just fetched elsewhere."""
+    made: list[Path] = []
+
+    def killed(archive: debian.Suite) -> None:
+        made.extend(each for each in tmp_path.iterdir() if each.is_dir())
+        raise TargetError("killed")
+
+    monkeypatch.setattr(debian.Suite, "update", killed)
+    monkeypatch.setattr(kernel_headers.shutil, "rmtree", lambda *_, **__: None)
+    kernel = Kernel("6.1", RELEASE, tmp_path / "6.1", Path("vmlinux"), None, None)
+    with pytest.raises(TargetError, match="killed"):
+        kernel_headers.find(kernel, print)
+    (left,) = made
+    monkeypatch.undo()
+    others = [tmp_path / f".fetching-{each}-abc" for each in ("6.1", "headers-6.12")]
+    for each in others:
+        each.mkdir()
+    (tmp_path / "6.1/headers").mkdir(parents=True)
+    with pytest.raises(TargetError, match="are not those of kernel"):
+        kernel_headers.find(kernel, print)
+    assert not left.exists()
+    assert all(each.exists() for each in others)
 
 
 def test_a_kernel_of_the_users_needs_headers_of_its_own(tmp_path: Path) -> None:
