@@ -10,9 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from kpmagic.compiler import kbuild_steps
 from kpmagic.compiler.confine import unsafe
 from kpmagic.compiler.kbuild_steps import RECORDER, RECORDING, Step
+from kpmagic.compiler.kbuild_work import working
 from kpmagic.compiler.kbuild_worker import UNCONFINED
 from kpmagic.errors import BuildError, MissingDependency
 
@@ -28,8 +28,6 @@ MOST = 8  # lines of its words that are shown
 READABLE = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/alternatives")
 INSTALL = "sudo apt-get install gcc make"
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-# what objtool reads to tell a stack overflow from other crashes of its; see targets/kernel_headers
-STACK = ("kpmagic-stack", "7ff000000000-7fffffffe000 rw-p 00000000 00:00 0 [stack]\n")
 NEWEST_GCC, OLDEST_GCC = 20, 8
 BYTE_COLUMNS = 11  # the first gcc that does not count a tab as eight
 # what a kernel's configuration asks of gcc, and the first gcc that can do it
@@ -139,30 +137,17 @@ def build(kbuild: Kbuild, name: str, files: Mapping[str, str], types: Path | Non
     readable = [*kbuild.readable, *([] if types is None else [types])]
     known = kbuild_steps.read(place)
     if known is not None:
-        with _working(files) as work:
+        with working(files) as work:
             code, log = _run(known.at(str(work)), work, readable)
             if not code or _is_the_module_s(log):
                 return _built(work, name, code, log)
-    with _working(files) as work:  # nothing is known, or is no longer as it was
+    with working(files) as work:  # nothing is known, or is no longer as it was
         (work / RECORDER).write_text(RECORDING)
         code, log = _run([_whole(kbuild, work, given)], work, readable)
         if not code and (found := kbuild_steps.noted(work)) is not None:
             with suppress(OSError):  # without room the next build begins from the beginning too
                 kbuild_steps.write(place, found)
         return _built(work, name, code, log)
-
-
-@contextmanager
-def _working(files: Mapping[str, str]) -> Iterator[Path]:
-    """A folder with the files of a module, for as long as it is built."""
-    work = Path(tempfile.mkdtemp(prefix="kpmagic-kbuild-"))
-    try:
-        for file, text in files.items():
-            (work / file).write_bytes(text.encode("utf-8", errors="surrogatepass"))
-        (work / STACK[0]).write_text(STACK[1])
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _is_the_module_s(log: str) -> bool:
@@ -197,7 +182,7 @@ def _run(steps: list[Step], work: Path, readable: list[Path]) -> tuple[int, str]
 
     Raises BuildError when they take too long.
     """
-    worker = [sys.executable, "-I", "-m", "kpmagic.compiler.kbuild_worker",
+    worker = [sys.executable, "-I", "-m", "kpmagic.compiler.kbuild_worker", str(os.getpid()),
               str(work), *READABLE, *map(str, readable)]  # fmt: skip
     told = json.dumps([[step.folder, [_make(), "-j2", *step.arguments], step.environment]
                        for step in steps])  # fmt: skip

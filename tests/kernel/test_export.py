@@ -16,7 +16,8 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import kpmagic
 from kpmagic.channel.connection import Connection
-from kpmagic.compiler.kbuild import STACK, kbuild_in
+from kpmagic.compiler.kbuild import kbuild_in
+from kpmagic.compiler.kbuild_work import STACK
 from kpmagic.modules.build import headers_of
 from kpmagic.run import Run
 

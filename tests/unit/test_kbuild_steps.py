@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
+from runs import until
 
-from kpmagic.compiler import kbuild, kbuild_steps
+from kpmagic.compiler import kbuild, kbuild_steps, kbuild_work
 from kpmagic.compiler.kbuild import Kbuild, KbuildFailed
 from kpmagic.errors import BuildError
 
@@ -55,6 +61,53 @@ def build(tree: Path, text: str = "int i;", version: str = VERSION, file: str = 
 def kept_at(tree: Path) -> Path:
     """Return where the steps are kept."""
     return kbuild_steps.place(tree, VERSION, *Kbuild(tree, GCC, VERSION).settings)
+
+
+SLEEPING = "all:\n\tsleep 1000\n"
+NOTEBOOK = """
+import sys
+from pathlib import Path
+from kpmagic.compiler import kbuild
+kbuild.build(kbuild.Kbuild(Path(sys.argv[1]), "/usr/bin/gcc", "12.2.0"), "m", {"m.c": ""}, None)
+"""
+
+
+def test_a_build_ends_with_its_notebook_and_the_next_sweeps(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    built = (tree / "scripts/Makefile.build").read_text()
+    (tree / "scripts/Makefile.build").write_text(SLEEPING)
+    notebook = subprocess.Popen([sys.executable, "-c", NOTEBOOK, str(tree)],
+                                env=os.environ | {"TMPDIR": str(tmp_path)})  # fmt: skip
+    children: list[psutil.Process] = []
+
+    def sleeps() -> bool:
+        children[:] = psutil.Process(notebook.pid).children(recursive=True)
+        return any(each.name() == "sleep" for each in children)
+
+    until(sleeps)
+    notebook.kill()
+    notebook.wait()
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    (left,) = tmp_path.glob(f"{kbuild_work.NAME}*")
+    (tree / "scripts/Makefile.build").write_text(built)
+    build(tree)
+    assert left.exists()  # it may just have been made
+    os.utime(left, (1, 1))
+    build(tree)
+    assert not left.exists()
+
+
+def test_a_build_that_goes_on_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with kbuild_work.working({"m.c": ""}) as work:
+        os.utime(work, (1, 1))
+        with kbuild_work.working({"n.c": ""}):
+            assert (work / "m.c").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gcc_is_asked_once_for_a_kernel(tree: Path) -> None:
