@@ -251,9 +251,11 @@ class Exchange:
                 reply.message, reply.blob = message, blob
                 reply.done.set()
         else:
+            over = frame.type == wire.END  # a run's last frame
             with self._lock:
                 listener = self._listeners.get(frame.run)
-                if frame.type == wire.END:
+                if over:
                     self._places.pop(frame.run, None)
+                    self._listeners.pop(frame.run, None)
             if listener is not None:
                 listener.on_frame(frame)

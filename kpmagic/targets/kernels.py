@@ -69,6 +69,7 @@ def remove(version: str, progress: Progress | None = None) -> int:
         kernel_fetch.locked(home, f"{version}-{kernel_fetch.HEADERS}", progress or _silent),
     ):
         taken = cache.size(home / version)
+        kernel_fetch.sweep(home, f"{kernel_fetch.HEADERS}-{version}")
         kernel_fetch.remove(home, version)
     return taken
 

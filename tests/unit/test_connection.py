@@ -289,6 +289,7 @@ def test_a_run_from_start_to_end() -> None:
         run = a_run(connection, command="ls", max_events=9, follow=True).start()
         assert run.wait(5)
         asked = connection.target.asked[-1]
+        assert not connection._listeners  # a run that is over is not kept
     assert (asked["command"], asked["follow"], asked["config"]["max_rows"]) == ("ls", True, 9)
     assert run.df()["n"].tolist() == [1, 2, 3]
     assert run.df()["time"].astype("int64").tolist() == [1000] * 3

@@ -173,6 +173,7 @@ def test_a_removed_kernel_can_be_fetched_again(own_cache: Path) -> None:
     a_fetched_kernel("6.12")
     left = own_cache / f"kernels/{kernel_fetch.TEMPORARY}6.12-removed"  # by one that was killed
     (left / "headers").mkdir(parents=True)
+    (own_cache / f"kernels/{kernel_fetch.TEMPORARY}{kernel_fetch.HEADERS}-6.12-x").mkdir()
     assert kernels.remove("6.12") > 0
     assert kernels.fetched() == []
     assert {each.name for each in (own_cache / "kernels").iterdir()} == {
