@@ -22,7 +22,8 @@ import kpmagic
 from kpmagic import layout
 from kpmagic.agent import wire
 from kpmagic.channel.connection import Connection
-from kpmagic.model import CType, Site, Spec
+from kpmagic.model import Site, Spec
+from kpmagic.record import CType
 from kpmagic.rows.recording import Recording
 from kpmagic.targets import initramfs, kernels, qemu
 from kpmagic.targets.sandbox import Sandbox

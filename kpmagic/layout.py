@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kpmagic.model import HEADER_SIZE, CType, Field, Layout
+from kpmagic.record import HEADER_SIZE, CType, Field, Layout
 
 _C_INTEGERS = {
     (1, False): "__u8",

@@ -11,19 +11,9 @@ from records import record, site
 
 from kpmagic.agent import wire
 from kpmagic.channel.connection import Connection
-from kpmagic.model import (
-    HEADER_SIZE,
-    Aggregate,
-    Artifact,
-    CType,
-    Field,
-    Layout,
-    Options,
-    Plan,
-    Probe,
-    Source,
-)
+from kpmagic.model import Artifact, Options, Plan, Probe, Source
 from kpmagic.model import Program as BpfProgram
+from kpmagic.record import HEADER_SIZE, Aggregate, CType, Field, Layout
 from kpmagic.run import Run
 
 HELLO = {

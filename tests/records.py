@@ -6,7 +6,8 @@ from __future__ import annotations
 import struct
 
 from kpmagic.agent import wire
-from kpmagic.model import HEADER_SIZE, CType, Field, Layout, Site, Spec
+from kpmagic.model import Site, Spec
+from kpmagic.record import HEADER_SIZE, CType, Field, Layout
 
 CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
 

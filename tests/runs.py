@@ -11,7 +11,7 @@ from far_end import SIZE, FarEnd, a_run, started, stopped
 from records import layout, record
 
 from kpmagic.channel.connection import Connection
-from kpmagic.model import CType
+from kpmagic.record import CType
 from kpmagic.view.card import CARD
 
 

@@ -9,7 +9,7 @@ import far_end
 import pandas as pd
 from far_end import FarEnd, a_run
 
-from kpmagic.model import Aggregate
+from kpmagic.record import Aggregate
 from kpmagic.run import Run
 from kpmagic.view.card import CARD
 

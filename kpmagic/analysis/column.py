@@ -13,7 +13,8 @@ from kpmagic.cell.handler import Column, Form
 from kpmagic.cell.marked import Marked
 from kpmagic.cell.scope import in_scope
 from kpmagic.errors import CellError
-from kpmagic.model import CType, LeftOut, Plan, Site
+from kpmagic.model import LeftOut, Plan, Site
+from kpmagic.record import CType
 
 STRING_SIZE = 128
 MAX_STRING = 1024

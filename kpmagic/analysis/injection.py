@@ -11,7 +11,8 @@ from kpmagic.analysis.column import Expressions
 from kpmagic.analysis.diagnosis import Diagnosis
 from kpmagic.cell.body import REPLACE, SKIP, Argument, Call
 from kpmagic.cell.handler import Column
-from kpmagic.model import CType, Plan, Site
+from kpmagic.model import Plan, Site
+from kpmagic.record import CType
 
 COLUMN = "injected"
 MAX_ERRNO = 4095  # linux/err.h

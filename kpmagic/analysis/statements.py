@@ -16,7 +16,8 @@ from kpmagic.cell.names import column_name, member_name
 from kpmagic.cell.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope
 from kpmagic.errors import CellError
 from kpmagic.layout import c_name, record, record_size
-from kpmagic.model import CType, LeftOut
+from kpmagic.model import LeftOut
+from kpmagic.record import CType
 
 MAX_COLUMNS = 128
 MAX_ROW = 1 << 16  # bytes; agent/arguments.py: MAX_RECORD

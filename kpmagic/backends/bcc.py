@@ -15,7 +15,8 @@ from kpmagic.backends.bpf import CALLS, KEYS, return_body
 from kpmagic.cell.body import widen
 from kpmagic.cell.handler import Analysis, Column, Emit, Handler, Piece
 from kpmagic.errors import CellError
-from kpmagic.model import Aggregate, Layout, Plan, Program, Source
+from kpmagic.model import Plan, Program, Source
+from kpmagic.record import Aggregate, Layout
 
 MAIN = "handler.bcc.c"
 HEADERS = ("kpmagic.bcc.h", "kpmagic.bpf.h")

@@ -11,7 +11,8 @@ from kpmagic.backends import handlers
 from kpmagic.cell.body import widen
 from kpmagic.cell.grouping import GRAPH
 from kpmagic.cell.handler import Analysis, Handler
-from kpmagic.model import Aggregate, Layout, Plan, Program, Site, Source
+from kpmagic.model import Plan, Program, Site, Source
+from kpmagic.record import Aggregate, Layout
 
 MAIN = "handler.bpf.c"
 CALLS = 16384  # calls of a return probe that may be inside at once

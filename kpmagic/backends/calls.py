@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kpmagic import layout
 from kpmagic.cell.handler import Add, Column, Emit, Inject, Piece
-from kpmagic.model import Aggregate
+from kpmagic.record import Aggregate
 
 _READERS = {
     "kernel_string": "bpf_probe_read_kernel_str",

@@ -10,7 +10,8 @@ from kpmagic.backends import calls
 from kpmagic.cell.grouping import arguments
 from kpmagic.cell.handler import Analysis, Handler, Piece
 from kpmagic.cell.scope import in_scope
-from kpmagic.model import Aggregate, Layout, Parameter, Plan, Site
+from kpmagic.model import Parameter, Plan, Site
+from kpmagic.record import Aggregate, Layout
 
 CELL = "cell"  # not the cell's own name: the same cell run again must be the same source
 WHERE = "\tif (!("  # what stands before the condition of --where

@@ -14,7 +14,8 @@ from kpmagic import layout
 from kpmagic.backends import handlers, kmod_handlers
 from kpmagic.cell.body import widen
 from kpmagic.cell.handler import Analysis, Handler
-from kpmagic.model import Aggregate, Layout, Plan, Program, Source
+from kpmagic.model import Plan, Program, Source
+from kpmagic.record import Aggregate, Layout
 
 MAIN, BODY = "handlers.c", "body.c"
 # the agent gives each module that it loads a name of the same length

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kpmagic.cell.handler import Analysis, Handler
-from kpmagic.model import Aggregate, Site
+from kpmagic.model import Site
+from kpmagic.record import Aggregate
 
 MAXACTIVE = 1024  # calls of a return probe that may be inside at once
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from kpmagic.cell.handler import Column
 from kpmagic.layout import end, place
-from kpmagic.model import Aggregate
+from kpmagic.record import Aggregate
 
 _HISTOGRAMS = ("hist", "lhist")
 _NUMBERS = {"count": 0, "lhist": 4}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kpmagic.model import Aggregate, CType, LeftOut, Plan, Site
+from kpmagic.model import LeftOut, Plan, Site
+from kpmagic.record import Aggregate, CType
 
 Form = Literal[
     "value",

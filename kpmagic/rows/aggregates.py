@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RecordingError
-from ..model import Aggregate
+from ..record import Aggregate
 from .columns import Array, Column, decode, record_dtype
 from .frames import Table, to_engine
 from .stack_names import STACKS, StackNames, Walks, depth

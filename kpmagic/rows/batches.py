@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import RecordingError
-from ..model import Layout
+from ..record import Layout
 from .arrow import check, from_arrow
 from .frames import Table, to_arrow
 from .recording import PROBE, Rows

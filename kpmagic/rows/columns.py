@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..model import CType, Field
+from ..record import CType, Field
 
 Array = npt.NDArray[Any]
 Column = Any  # Array, or a pyarrow.DictionaryArray of codes and words

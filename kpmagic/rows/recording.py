@@ -12,7 +12,8 @@ import numpy as np
 
 from ..agent import wire
 from ..errors import RecordingError
-from ..model import HEADER_FIELDS, CType, Field, Layout, Site
+from ..model import Site
+from ..record import HEADER_FIELDS, CType, Field, Layout
 from .columns import Array, Column, decode, empty, join, record_dtype
 from .frames import Table, handed_out, to_arrow, to_engine
 from .stack_names import STACKS, StackNames, Walks, walks

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ..model import CType
+from ..record import CType
 from .columns import Array
 from .programs import Programs
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import RecordingError
-from ..model import Layout
+from ..record import Layout
 from ..rows.arrow import check, from_arrow
 from ..rows.batches import ARROW_ERRORS, first_line
 from ..rows.frames import Table

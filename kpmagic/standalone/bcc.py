@@ -19,7 +19,8 @@ from ..cell.options import ring_size
 from ..cell.sections import MARK
 from ..compiler.toolchain import bpf_directory
 from ..errors import CellError
-from ..model import Aggregate, Field, Layout, Plan
+from ..model import Plan
+from ..record import Aggregate, Field, Layout
 from ..rows.recording import site_name
 from . import defined, folder
 from .statements import Untranslatable, check_places

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from ..cell import expansion
 from ..cell.body import widen
 from ..cell.scope import parameters
-from ..model import Field, Parameter, Plan, Site, Source
+from ..model import Parameter, Plan, Site, Source
+from ..record import Field
 from ..registers import OF_SYSCALLS, numbers_of
 from .statements import (
     Statement,

@@ -12,7 +12,8 @@ from ..agent.wire import FILTERED, SAMPLED
 from ..cell.options import ring_size
 from ..compiler.toolchain import bpf_directory
 from ..kernel.pruned import pruned
-from ..model import Aggregate, Field, Plan, Program, Source
+from ..model import Plan, Program, Source
+from ..record import Aggregate, Field
 from ..rows.recording import site_name
 
 INCLUDE = re.compile(r'^#include "([\w.]+)"', re.MULTILINE)

@@ -11,7 +11,8 @@ from ..cell.body import AGGREGATIONS, Call, narrow, place_of, scan, widen
 from ..cell.grouping import body_of, groups
 from ..cell.scope import SAME_AS_FIXED, parameters
 from ..errors import CellError
-from ..model import Aggregate, Layout, Plan, Site, Source
+from ..model import Plan, Site, Source
+from ..record import Aggregate, Layout
 
 COMMENT = re.compile(r"//(?:\\\r?\n|[^\n])*|/\*.*?\*/", re.DOTALL)
 LABEL = "label"

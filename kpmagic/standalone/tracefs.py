@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Iterator
 
 from ..cell.scope import parameters
-from ..model import CType, Plan, Site, Source
+from ..model import Plan, Site, Source
+from ..record import CType
 from ..registers import numbers_of
 from .statements import Statement, Untranslatable, check_places, sites_of, statements
 

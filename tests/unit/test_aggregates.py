@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpmagic.errors import RecordingError
-from kpmagic.model import Aggregate, CType, Field
+from kpmagic.record import Aggregate, CType, Field
 from kpmagic.rows.aggregates import decode_all, table
 
 S64, U64 = CType("int", 8, True), CType("int", 8, False)

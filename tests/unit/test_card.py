@@ -17,7 +17,7 @@ from records import layout, record, size_of
 from runs import finished
 
 from kpmagic.channel.connection import Connection
-from kpmagic.model import HEADER_SIZE, Aggregate, CType, Field
+from kpmagic.record import HEADER_SIZE, Aggregate, CType, Field
 from kpmagic.rows.recording import Recording
 from kpmagic.stats import Stats, account
 from kpmagic.view.card import CARD, sum_text

@@ -30,7 +30,7 @@ from kpmagic.errors import (
     TargetLost,
     VerifierError,
 )
-from kpmagic.model import Aggregate
+from kpmagic.record import Aggregate
 
 
 def connected(end: FarEnd) -> Connection:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpmagic import layout
-from kpmagic.model import HEADER_FIELDS, HEADER_SIZE, CType
+from kpmagic.record import HEADER_FIELDS, HEADER_SIZE, CType
 
 _TYPES = st.one_of(
     st.builds(CType, st.just("int"), st.sampled_from([1, 2, 4, 8]), st.booleans()),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kpmagic.compiler.toolchain import bpf_directory
-from kpmagic.model import Aggregate, CType
+from kpmagic.record import Aggregate, CType
 from kpmagic.rows.aggregates import _bounds
 
 S64, U64 = CType("int", 8, True), CType("int", 8)

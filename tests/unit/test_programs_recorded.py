@@ -15,17 +15,8 @@ from runs import until
 import kpmagic
 from kpmagic.agent import wire
 from kpmagic.channel.connection import Connection
-from kpmagic.model import (
-    Aggregate,
-    Artifact,
-    CType,
-    Field,
-    Options,
-    Plan,
-    Probe,
-    Program,
-    Source,
-)
+from kpmagic.model import Artifact, Options, Plan, Probe, Program, Source
+from kpmagic.record import Aggregate, CType, Field
 from kpmagic.run import Run
 from kpmagic.starting import start
 from kpmagic.userland.memory import Memory

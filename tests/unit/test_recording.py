@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from records import layout, number, record, site, size_of
 
 from kpmagic.errors import CellError, MissingDependency, RecordingError
-from kpmagic.model import CType
+from kpmagic.record import CType
 from kpmagic.rows import frames
 from kpmagic.rows.programs import Programs
 from kpmagic.rows.recording import Recording

@@ -24,7 +24,7 @@ from saved import ENGINES, finished, same
 import kpmagic
 from kpmagic.channel.connection import Connection
 from kpmagic.errors import CellError, RecordingError, TargetError
-from kpmagic.model import CType, Layout
+from kpmagic.record import CType, Layout
 from kpmagic.rows.arrow import from_arrow
 from kpmagic.rows.batches import pack, unpack
 from kpmagic.rows.frames import to_arrow, to_engine

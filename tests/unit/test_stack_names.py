@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kpmagic.model import Aggregate, CType, Field
+from kpmagic.record import Aggregate, CType, Field
 from kpmagic.rows.aggregates import remarks, table
 from kpmagic.rows.programs import Programs
 from kpmagic.rows.stack_names import StackNames, Walks, depth, walks
