@@ -27,19 +27,20 @@ from .errors import (
 if TYPE_CHECKING:
     from .api import bcc, bpftrace, module, probe, retprobe
     from .comparison import compare
+    from .connecting import connect
     from .kp.probed_code import trampoline
     from .loading import load
     from .magics import load_ipython_extension, unload_ipython_extension
     from .overhead.measure import mechanisms
     from .run import Run
-    from .session import connect, use
+    from .session import use
 
 __version__ = "0.1.0"
 
 # name → the module that has it: imported when first used, so that `import kpmagic` costs nothing
 _LATER = {
     "load": "loading",
-    "connect": "session",
+    "connect": "connecting",
     "use": "session",
     "compare": "comparison",
     "bcc": "api",

@@ -10,6 +10,7 @@ from .aiming import aim
 from .cell.script import Script
 from .cell.syntax import parse_spec
 from .channel.connection import Connection
+from .connecting import SANDBOX
 from .errors import AttachError, CellError, NotPermitted
 from .gathering import facts_for, function_names
 from .model import Artifact, Module, Options, Plan, Probe, Site
@@ -17,7 +18,7 @@ from .modules.run import ModuleRun
 from .peers.run import PeerRun
 from .resolve import resolve
 from .run import Run
-from .session import SANDBOX, session
+from .session import session
 from .userland.images import Images
 from .userland.memory import Memory
 from .view.card import CARD

@@ -12,11 +12,12 @@ from typing import Any
 from ..cell.options import natural
 from ..cell.syntax import suggestion
 from ..channel.connection import Connection
+from ..connecting import SANDBOX_OPTIONS
 from ..errors import CellError, Place
 from ..modules.run import ModuleRun
 from ..run import Run
 from ..saved.paths import path_of
-from ..session import SANDBOX_OPTIONS, AnyRun, session
+from ..session import AnyRun, session
 from ..terminal import without_codes
 from ..view.clean import clean, clean_lines
 from ..view.mechanisms import Mechanisms

@@ -10,11 +10,12 @@ from pathlib import Path
 from ..cell.syntax import parse_spec
 from ..channel.connection import Connection
 from ..compiler import toolchain
+from ..connecting import REPLAY, SANDBOX
 from ..errors import CellError, MissingDependency, SymbolError, TargetError, TargetLost
 from ..gathering import facts_for
 from ..model import Options, Probe
 from ..resolve import resolve
-from ..session import REPLAY, SANDBOX, session
+from ..session import session
 from ..targets import commands
 from ..view import out_of_order
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from kpmagic.connecting import connect
 from kpmagic.errors import CellError
-from kpmagic.session import connect
 from kpmagic.targets import ssh
 
 
