@@ -9,11 +9,11 @@ from kpmagic.analysis.column import Expressions
 from kpmagic.analysis.diagnosis import Diagnosis
 from kpmagic.analysis.statements import Statements
 from kpmagic.cell.aggregations import Aggregations
-from kpmagic.cell.body import Edit, narrow, widen
 from kpmagic.cell.grouping import body_of, groups, placed
 from kpmagic.cell.handler import Analysis, Handler
 from kpmagic.cell.marked import FUNCTION, mark
 from kpmagic.cell.sections import MARK, split
+from kpmagic.cell.text import Edit, narrow, widen
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
 from kpmagic.model import LeftOut, Plan, Probe
 

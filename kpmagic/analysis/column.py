@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from kpmagic.analysis.diagnosis import Diagnosis
-from kpmagic.cell.body import Argument, Call, Edit, apply
+from kpmagic.cell.body import Argument, Call
 from kpmagic.cell.handler import Column, Form
 from kpmagic.cell.marked import Marked
 from kpmagic.cell.scope import in_scope
+from kpmagic.cell.text import Edit, apply
 from kpmagic.errors import CellError
 from kpmagic.model import LeftOut, Plan, Site
 from kpmagic.record import CType

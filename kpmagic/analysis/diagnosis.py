@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from kpmagic.cell.body import NO_VALUE, place_of, widen
+from kpmagic.cell.body import NO_VALUE
 from kpmagic.cell.marked import Marked
 from kpmagic.cell.scope import in_scope, parameters
+from kpmagic.cell.text import place_of, widen
 from kpmagic.errors import BuildError, CellError, KpmagicError, Place
 from kpmagic.model import Plan, Site
 

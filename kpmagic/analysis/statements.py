@@ -10,10 +10,11 @@ from kpmagic.analysis.column import Expressions
 from kpmagic.analysis.diagnosis import Diagnosis
 from kpmagic.analysis.injection import check_place, value_of
 from kpmagic.cell.aggregations import Aggregations
-from kpmagic.cell.body import INJECTIONS, Argument, Call, widen
+from kpmagic.cell.body import INJECTIONS, Argument, Call
 from kpmagic.cell.handler import Add, Column, Emit, Inject, Piece
 from kpmagic.cell.names import column_name, member_name
 from kpmagic.cell.scope import FIXED_COLUMNS, SAME_AS_FIXED, in_scope
+from kpmagic.cell.text import widen
 from kpmagic.errors import CellError
 from kpmagic.layout import c_name, record, record_size
 from kpmagic.model import LeftOut

@@ -12,8 +12,8 @@ from kpmagic import layout
 from kpmagic.agent.wire import CONFIG, CPU_SIZE, GATE_SIZE
 from kpmagic.backends import handlers
 from kpmagic.backends.bpf import CALLS, KEYS, return_body
-from kpmagic.cell.body import widen
 from kpmagic.cell.handler import Analysis, Column, Emit, Handler, Piece
+from kpmagic.cell.text import widen
 from kpmagic.errors import CellError
 from kpmagic.model import Plan, Program, Source
 from kpmagic.record import Aggregate, Layout

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from kpmagic import layout
 from kpmagic.backends import handlers
-from kpmagic.cell.body import widen
 from kpmagic.cell.grouping import GRAPH
 from kpmagic.cell.handler import Analysis, Handler
+from kpmagic.cell.text import widen
 from kpmagic.model import Plan, Program, Site, Source
 from kpmagic.record import Aggregate, Layout
 

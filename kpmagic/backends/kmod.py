@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kpmagic import layout
 from kpmagic.backends import handlers, kmod_handlers
-from kpmagic.cell.body import widen
 from kpmagic.cell.handler import Analysis, Handler
+from kpmagic.cell.text import widen
 from kpmagic.model import Plan, Program, Source
 from kpmagic.record import Aggregate, Layout
 

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from kpmagic.cell.body import narrow, place_of, scan
+from kpmagic.cell.body import scan
 from kpmagic.cell.marked import with_values
 from kpmagic.cell.sections import without_mark
+from kpmagic.cell.text import narrow, place_of
 from kpmagic.errors import BuildError, CellError, KpmagicError
 from kpmagic.model import Module, Probe
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from kpmagic.backends.handlers import CELL, WHERE
-from kpmagic.cell.body import narrow, widen
+from kpmagic.cell.text import narrow, widen
 from kpmagic.errors import Place
 from kpmagic.model import Probe, Source
 

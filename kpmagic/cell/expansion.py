@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from kpmagic.cell.body import TOKEN, Body, Edit, narrow, scan
+from kpmagic.cell.body import TOKEN, Body, scan
+from kpmagic.cell.text import Edit, narrow
 from kpmagic.errors import CellError
 from kpmagic.model import Probe
 

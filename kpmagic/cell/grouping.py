@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from kpmagic.cell import expansion
-from kpmagic.cell.body import narrow, scan, scan_expression
+from kpmagic.cell.body import scan, scan_expression
 from kpmagic.cell.handler import Handler
 from kpmagic.cell.scope import in_scope, parameters, returned
 from kpmagic.cell.sections import without_mark
+from kpmagic.cell.text import narrow
 from kpmagic.model import Parameter, Plan, Site
 from kpmagic.registers import words_of
 

@@ -10,8 +10,9 @@ import bisect
 from dataclasses import dataclass
 
 from kpmagic.cell import expansion
-from kpmagic.cell.body import STATEMENTS, Body, Call, Edit, apply, narrow, scan, scan_expression
+from kpmagic.cell.body import STATEMENTS, Body, Call, scan, scan_expression
 from kpmagic.cell.scope import in_scope, parameters
+from kpmagic.cell.text import Edit, apply, narrow
 from kpmagic.model import Plan, Probe, Site
 
 FUNCTION = "kp_body"

@@ -11,9 +11,9 @@ from typing import Any, NoReturn, get_args
 from ..errors import CellError, Place
 from ..model import Kind, Options, Probe, Spec
 from . import expansion, words
-from .body import narrow
 from .defines import checked_name, literal, parse_define
 from .options import BY_FLAG, BY_KEYWORD, CONTRADICTIONS, NEEDS, OPTIONS, Option, is_of
+from .text import narrow
 from .words import Word
 
 SPEC = re.compile(

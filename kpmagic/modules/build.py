@@ -16,7 +16,7 @@ from ..backends import origin
 from ..backends.handlers import CELL
 from ..backends.kmod import NAME, Kmod
 from ..backends.kmod_checks import check, warnings
-from ..cell.body import narrow, widen
+from ..cell.text import narrow, widen
 from ..compiler import kbuild
 from ..compiler.client import Compiler
 from ..compiler.kbuild import Diagnostic, Kbuild, KbuildFailed

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 
 from ..cell import expansion
-from ..cell.body import widen
 from ..cell.scope import parameters
+from ..cell.text import widen
 from ..model import Parameter, Plan, Site, Source
 from ..record import Field
 from ..registers import OF_SYSCALLS, numbers_of

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..cell.body import AGGREGATIONS, Call, narrow, place_of, scan, widen
+from ..cell.body import AGGREGATIONS, Call, scan
 from ..cell.grouping import body_of, groups
 from ..cell.scope import SAME_AS_FIXED, parameters
+from ..cell.text import narrow, place_of, widen
 from ..errors import CellError
 from ..model import Plan, Site, Source
 from ..record import Aggregate, Layout

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spoiled import corpus, spoil
 
 from kpmagic.cell import body, syntax
+from kpmagic.cell.text import narrow
 from kpmagic.errors import KpmagicError
 from kpmagic.kp.commands import options_of
 from kpmagic.modules import source as modules
@@ -34,8 +35,8 @@ def parse(kind: str, line: str, text: str | None) -> str:
         else:
             asked = syntax.parse_probe(kind, line, text, names={"x": 3})  # type: ignore[arg-type]
             if asked.options.where:
-                body.scan_expression(body.narrow(asked.options.where), "In[1]", 3)
-            body.scan(body.narrow(text or ""), 2, "In[1]")
+                body.scan_expression(narrow(asked.options.where), "In[1]", 3)
+            body.scan(narrow(text or ""), 2, "In[1]")
     except KpmagicError as error:
         failure = error
     assert time.process_time() - began < SECONDS, (kind, line, text)

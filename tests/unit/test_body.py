@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kpmagic.cell.body import Edit, apply, last_names, narrow, scan, scan_expression, widen
+from kpmagic.cell.body import last_names, scan, scan_expression
+from kpmagic.cell.text import Edit, apply, narrow, widen
 from kpmagic.errors import CellError
 
 
