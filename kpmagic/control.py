@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol, Self
 
-from .cell import options
+from .cell import values
 from .errors import CellError, KpmagicError, TargetError, TargetLost
 
 STOP_PATIENCE = 30.0
@@ -133,6 +133,6 @@ class Controlled:
 
 def _seconds(timeout: float | str) -> float:
     try:
-        return options.duration(timeout) / 1e9 if isinstance(timeout, str) else float(timeout)
+        return values.duration(timeout) / 1e9 if isinstance(timeout, str) else float(timeout)
     except (ValueError, TypeError) as error:
         raise CellError(f"cannot wait {timeout!r}: {error}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import saving, tracers
-from .cell import options
+from .cell import values
 from .channel.exchange import Listener
 from .channel.refusals import MissingRefusal, ToolRefusal, VerifierRefusal
 from .control import START_PATIENCE, Asked, Controlled
@@ -259,7 +259,7 @@ def start_arguments(plan: Plan, artifact: Artifact) -> dict[str, Any]:
             "comm": chosen.comm,
         },
         "record": source.record_size,
-        "buffer": options.ring_size(chosen.buffer),
+        "buffer": values.ring_size(chosen.buffer),
         "follow": chosen.follow,
         "command": chosen.command,
         "max_ns": chosen.max_time or None,

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import CellError, Place
 from ..model import Options
-from .options import probe_name
 from .syntax import Line, options_from_keywords
+from .values import probe_name
 
 HINTS = {
     "bpftrace": "usage: %%bpftrace [options], and the script below it",

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..cell.options import natural
 from ..cell.syntax import suggestion
+from ..cell.values import natural
 from ..channel.connection import Connection
 from ..connecting import SANDBOX_OPTIONS
 from ..errors import CellError, Place

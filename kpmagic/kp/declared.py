@@ -10,8 +10,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from ..cell.options import positive
 from ..cell.syntax import parse_spec
+from ..cell.values import positive
 from ..channel.connection import Connection
 from ..errors import CellError, SymbolError, TargetError
 from ..kernel.btf import Btf, Member

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ..cell.options import MOST_CPUS
 from ..cell.script import Script
+from ..cell.values import MOST_CPUS
 from ..errors import RecordingError
 from ..model import Module, Plan, Source
 from ..outcome import Outcome

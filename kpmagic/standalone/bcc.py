@@ -15,9 +15,9 @@ from ..backends.bcc import one_by_one
 from ..backends.bpf import CALLS, KEYS
 from ..cell.body import INJECTIONS, scan
 from ..cell.handler import Add, Analysis, Emit, Handler, Piece
-from ..cell.options import ring_size
 from ..cell.sections import MARK
 from ..cell.text import narrow, widen
+from ..cell.values import ring_size
 from ..compiler.toolchain import bpf_directory
 from ..errors import CellError
 from ..model import Plan

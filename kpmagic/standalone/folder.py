@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..agent.wire import FILTERED, SAMPLED
-from ..cell.options import ring_size
+from ..cell.values import ring_size
 from ..compiler.toolchain import bpf_directory
 from ..kernel.pruned import pruned
 from ..model import Plan, Program, Source

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..cell.options import ring_size, show_share, show_size
+from ..cell.values import ring_size, show_share, show_size
 from ..errors import KpmagicError
 from ..run import Run
 from ..stats import Stats

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..cell.options import show_share
+from ..cell.values import show_share
 from .card import state_text
 from .clean import clean
 from .table import Table, grouped

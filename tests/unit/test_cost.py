@@ -7,7 +7,7 @@ import pytest
 
 from kpmagic.agent.cost import MOST, Budget, Cost, Spent
 from kpmagic.agent.refusal import Refused
-from kpmagic.cell import options
+from kpmagic.cell import values
 from kpmagic.stats import account
 
 SECOND = 1_000_000_000
@@ -128,10 +128,10 @@ def test_the_share_of_one_cpu() -> None:
 
 @pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.5 %", 0.005), ("250%", 2.5)])
 def test_a_share_is_written_in_percent(text: str, share: float) -> None:
-    assert options.share(text) == pytest.approx(share)
+    assert values.share(text) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("wrong", ["5", 5, 0.05, "0%", "-5%", "100000%", "5%%", "%"])
 def test_what_is_no_share(wrong: object) -> None:
     with pytest.raises(ValueError, match="share of one CPU"):
-        options.share(wrong)
+        values.share(wrong)

@@ -10,16 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpmagic.cell.defines import literal
-from kpmagic.cell.options import (
-    CONTRADICTIONS,
-    NEEDS,
-    OPTIONS,
-    duration,
-    help_text,
-    is_of,
-    ring_size,
-    size,
-)
+from kpmagic.cell.options import CONTRADICTIONS, NEEDS, OPTIONS, help_text, is_of
 from kpmagic.cell.syntax import (
     Line,
     options_from_keywords,
@@ -27,6 +18,7 @@ from kpmagic.cell.syntax import (
     parse_spec,
     probe_from_keywords,
 )
+from kpmagic.cell.values import duration, ring_size, size
 from kpmagic.errors import CellError
 from kpmagic.model import MAX_TIME, Options, Spec
 
