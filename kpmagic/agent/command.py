@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from kpmagic.agent import wire
 from kpmagic.agent.channel import Channel
 from kpmagic.agent.refusal import Refused
+from kpmagic.agent.telling import Telling
 from kpmagic.agent.workload import Workload
 
 PATIENCE_MS = 200
@@ -31,7 +30,7 @@ class Command:
         """Start it. Raises Refused."""
         self.number = number
         self.ended = False
-        self._channel = channel
+        self._telling = Telling(channel, number)
         self._when_ended, self._refuse = when_ended, refuse
         self._workload = Workload(number, command, cwd)
         self._workload.release()
@@ -41,7 +40,7 @@ class Command:
 
     def step(self, ready: set[int]) -> None:
         """Pass on what came out; tell the end."""
-        send_output(self._channel, self.number, self._workload, ready)
+        self._telling.output(self._workload, ready)
         if self._workload.exit_code is not None:
             self._workload.close()
             self._when_ended(self._workload.exit_code)
@@ -52,25 +51,3 @@ class Command:
         self.ended = True
         self._refuse(refused)
         self.close()
-
-
-def send_output(channel: Channel, number: int, workload: Workload, ready: set[int]) -> None:
-    """Queue a LOG frame for each piece of output that is there."""
-    for stream, text in workload.read(ready):
-        channel.send(wire.LOG, number, wire.pack_json({"stream": stream, "text": text}))
-
-
-def send_end(
-    channel: Channel, number: int, reason: str, error: str | None, code: int | None
-) -> None:
-    """Send the END of a run that counts nothing itself; ``code`` is that of its command, if any."""
-    end: dict[str, Any] = {
-        "reason": reason,
-        "counters": {},
-        "in_flight": None,
-        "missed": None,
-        "workload": None if code is None else {"exit_code": code},
-        "error": error,
-        "maps": [],
-    }
-    channel.send(wire.END, number, wire.pack(end))

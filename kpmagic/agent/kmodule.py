@@ -7,14 +7,14 @@ import errno
 import time
 from typing import Any, NamedTuple
 
-from kpmagic.agent import arguments, kmod, sweep, wire
+from kpmagic.agent import arguments, kmod, sweep
 from kpmagic.agent.channel import Channel
-from kpmagic.agent.command import send_end, send_output
 from kpmagic.agent.kmsg import Kmsg
 from kpmagic.agent.limits import Ends, Limits
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.slept import Slept
 from kpmagic.agent.stillness import Change
+from kpmagic.agent.telling import Telling
 from kpmagic.agent.workload import Workload
 
 PATIENCE_MS = 50
@@ -55,7 +55,7 @@ class ModuleSession:
         self.number = number
         self.ended = False
         self.patience_ms = PATIENCE_MS
-        self._channel = channel
+        self._telling = Telling(channel, number)
         self._asked = insert
         self._ends = Ends(insert.limits)
         self._reason = ""
@@ -107,7 +107,7 @@ class ModuleSession:
     def step(self, ready: set[int]) -> None:
         """Do what is to be done now; called at least every ``patience_ms``."""
         if self._workload is not None:
-            send_output(self._channel, self.number, self._workload, ready)
+            self._telling.output(self._workload, ready)
         if self._kmsg.fd in ready:  # there is room, see waits_for()
             self._send_log()
         self._slept.act()
@@ -130,7 +130,7 @@ class ModuleSession:
             self.close()
         finally:
             self.ended = True
-            send_end(self._channel, self.number, "error", str(refused), None)
+            self._telling.plain_end("error", str(refused), None)
 
     def stop(self, reason: str) -> None:
         """Begin to end. Nothing happens when it is ending already."""
@@ -168,33 +168,26 @@ class ModuleSession:
     def _send_log(self) -> bool:
         records = self._kmsg.read()
         if self._kmsg.lost:
-            self._remark(f"{self._kmsg.lost} times the kernel's log was overwritten unread")
+            self._telling.remark(f"{self._kmsg.lost} times the kernel's log was overwritten unread")
             self._kmsg.lost = 0
         if records:
-            self._log("kernel", "\n".join(records))
+            self._telling.log("kernel", "\n".join(records))
             remark = self._slept.look(records)
             if remark:
-                self._remark(remark)
+                self._telling.remark(remark)
         return bool(records)
-
-    def _remark(self, text: str) -> None:
-        self._log("agent", text)
-
-    def _log(self, stream: str, text: str) -> None:
-        message = wire.pack_json({"stream": stream, "text": text})
-        self._channel.send(wire.LOG, self.number, message)
 
     def _finish(self) -> None:
         while self._send_log():
             pass
         exit_code = None
         if self._workload is not None:
-            send_output(self._channel, self.number, self._workload, set(self.waits_for(True)))
+            self._telling.output(self._workload, set(self.waits_for(True)))
             self._workload.close()
             exit_code = self._workload.exit_code
         sweep.module_is_over(self._asked.name)
         self._kmsg.close()
-        send_end(self._channel, self.number, self._reason, self._error, exit_code)
+        self._telling.plain_end(self._reason, self._error, exit_code)
         self.ended = True
 
     def places(self) -> list[dict[str, Any]]:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from kpmagic.agent import arguments, wire
 from kpmagic.agent.channel import Channel
-from kpmagic.agent.command import send_end, send_output
 from kpmagic.agent.limits import Ends, Limits
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.stillness import Change
+from kpmagic.agent.telling import Telling
 from kpmagic.agent.tool import FIRST_FILE, Tool, find
 from kpmagic.agent.workload import Workload
 
@@ -109,6 +109,7 @@ class PeerSession:
         self.ended = False
         self.patience_ms = PATIENCE_MS
         self._channel = channel
+        self._telling = Telling(channel, number)
         self._asked = wanted
         self._started, self._refuse = started, refuse
         self._state = self._starting
@@ -142,7 +143,7 @@ class PeerSession:
         """Do what is to be done now; called at least every ``patience_ms``."""
         self._tool.look()
         if self._workload is not None:
-            send_output(self._channel, self.number, self._workload, ready)
+            self._telling.output(self._workload, ready)
         self._pass_on(ready)
         self._state()
 
@@ -155,7 +156,7 @@ class PeerSession:
         if text and self._state == self._starting:
             self._said = (self._said + text)[-MOST_SAID:]
         if text:
-            self._log("tool", text)
+            self._telling.log("tool", text)
         return bool(data or text)
 
     def _starting(self) -> None:
@@ -201,7 +202,7 @@ class PeerSession:
         if self._state == self._starting:
             self._refuse(refused)
         else:
-            send_end(self._channel, self.number, "error", str(refused), None)
+            self._telling.plain_end("error", str(refused), None)
         self._close()
 
     def stop(self, reason: str) -> None:
@@ -244,24 +245,20 @@ class PeerSession:
         code = self._tool.exit_code
         name = self._asked.tool
         if self._killed:
-            self._log("agent", f"{name} did not end within {END_SECONDS:.0f} s and was killed: "
-                      "what it had not printed until then is missing")  # fmt: skip
+            self._telling.remark(f"{name} did not end within {END_SECONDS:.0f} s and was killed: "
+                                 "what it had not printed until then is missing")  # fmt: skip
         elif code:
             how = f"by signal {code - 128}" if code > 128 else f"with {code}"
             self._error = f"{name} ended {how}"
         exit_code = None
         if self._workload is not None:
             waits = set(self._workload.waits_for(True))
-            send_output(self._channel, self.number, self._workload, waits)
+            self._telling.output(self._workload, waits)
         self._close()
         if self._workload is not None:
             exit_code = self._workload.exit_code
-        send_end(self._channel, self.number, self._reason, self._error, exit_code)
+        self._telling.plain_end(self._reason, self._error, exit_code)
         self.ended = True
-
-    def _log(self, stream: str, text: str) -> None:
-        message = wire.pack_json({"stream": stream, "text": text})
-        self._channel.send(wire.LOG, self.number, message)
 
     def _close(self) -> None:
         if self._workload is not None:

@@ -13,12 +13,11 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from kpmagic.agent import code, optimiser, wire
+from kpmagic.agent import code, optimiser
 from kpmagic.agent.alarm import Alarm
 from kpmagic.agent.arguments import Start
 from kpmagic.agent.balance import cut, settle
 from kpmagic.agent.channel import Channel
-from kpmagic.agent.command import send_output
 from kpmagic.agent.cost import Cost
 from kpmagic.agent.gate import LAST_PROGRAM_SECONDS, wait_for_programs
 from kpmagic.agent.kmodprobes import ModuleProbes
@@ -32,16 +31,14 @@ from kpmagic.agent.pump import Pump
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import RingError
 from kpmagic.agent.stillness import Change, keeping_others, misses_changes
+from kpmagic.agent.telling import Telling
 from kpmagic.agent.workload import Workload
 
 MS = 1_000_000
 FAST_MS, BUSY_MS, QUIET_MS = 10, 20, 80
-COUNTERS_NS = 250 * MS
-SIGN_NS = 1000 * MS
 MISSED_NS = 200 * MS
 DETACH_SECONDS, DETACH_MS = 1.0, 2
 CHANGE_SECONDS = 0.02
-CHANGING = (*wire.COUNTERS, "missed", "busy_ns")  # counters worth telling: time passes anyway
 
 
 class Planted(NamedTuple):
@@ -63,6 +60,7 @@ class Session:
         self.ended = False
         self.patience_ms = BUSY_MS
         self._channel = channel
+        self._telling = Telling(channel, number)
         self._asked = asked
         self._ends = Ends(asked.limits)
         self._state = self._running
@@ -71,7 +69,6 @@ class Session:
         self._in_flight = self._unpaired = 0
         self._missed: Missed | None = None
         self._missed_at = 0
-        self._last_counters: tuple[int, dict[str, int]] = (0, {})
         self._workload = None if planted is None else planted.workload
         self._already = planted
         self._leaving: Change | None = None
@@ -113,7 +110,7 @@ class Session:
                     planted = self._probes.attach()
                 self._watch = Watch(self._asked.programs)
                 if self._asked.mechanism:
-                    require(self._watch, self._asked.mechanism, self._still_here)
+                    require(self._watch, self._asked.mechanism, self._telling.still_here)
                 self._cost = Cost(self._probes, self._asked.max_ppm / 1e6)
             if self._asked.mappings:  # last: nothing is refused any more
                 self._mappings.watch()
@@ -131,16 +128,6 @@ class Session:
             "attach_ns": time.monotonic_ns() - loaded,
         }
 
-    def _still_here(self) -> None:
-        """Let the notebook know that planting goes on: zeros now and then."""
-        when, _ = self._last_counters
-        now = time.monotonic_ns()
-        if now - when >= SIGN_NS:
-            zeros = dict.fromkeys(wire.COUNTERS, 0)
-            self._channel.send(wire.LOST, self.number, wire.pack_json(zeros))
-            self._channel.flush()
-            self._last_counters = (now, zeros)
-
     def _load(self, cgroup: int) -> Any:
         """Return the probes, with the methods of `Probes`. Raises Refused."""
         if self._already is not None:
@@ -148,11 +135,11 @@ class Session:
         if self._asked.module:
             with Change(self._workload):
                 return ModuleProbes(self._asked, cgroup, self.number)
-        return Probes(self._asked, cgroup, self._still_here)
+        return Probes(self._asked, cgroup, self._telling.still_here)
 
     def go(self) -> None:
         """Open the gate and let the command go."""
-        self._remark(self._mappings.remark)
+        self._telling.remark(self._mappings.remark)
         if self._workload is not None:
             self._workload.wait_until_held()
         self._ends.begin()
@@ -169,7 +156,7 @@ class Session:
     def step(self, ready: set[int]) -> None:
         """Do what is to be done now; called at least every ``patience_ms``."""
         if self._workload is not None:
-            send_output(self._channel, self.number, self._workload, ready)
+            self._telling.output(self._workload, ready)
         try:
             self._state()
         except (RingError, Refused) as error:
@@ -186,7 +173,7 @@ class Session:
             time.sleep(LAST_PROGRAM_SECONDS)
             self._in_flight, self._unpaired = self._probes.leftovers()
         wait_for_programs()
-        self._remark(self._cost.end())
+        self._telling.remark(self._cost.end())
         self._missed = self._probes.missed()
         self._watch.look()
         self.kill()
@@ -222,9 +209,12 @@ class Session:
         self._probes.look()
         self._send_rows()
         self._cost.ease()
-        self._tell_counters()
-        self._tell_mechanism()
-        self._remark(self._alarm.change(self._watch.mechanism, self._ways))
+        if self._telling.counters(self._counters_at):
+            self._telling.remark(self._cost.hold())
+        became = self._watch.change()
+        if became is not None:
+            self._telling.log("planted", became)
+        self._telling.remark(self._alarm.change(self._watch.mechanism, self._ways))
         reason = self._why_stop()
         if reason:
             self.stop(reason)
@@ -269,28 +259,12 @@ class Session:
         spent = self._cost.now()
         return counters if spent is None else {**counters, **spent._asdict()}
 
-    def _tell_counters(self) -> None:
-        when, last = self._last_counters
-        now = time.monotonic_ns()
-        if now - when < COUNTERS_NS:
-            return
-        counters = {**self._counters(), **self._missed_now(now)}
-        if any(counters[name] != last.get(name) for name in CHANGING if name in counters):
-            self._channel.send(wire.LOST, self.number, wire.pack_json(counters))
-        self._last_counters = (now, counters)
-        self._remark(self._cost.hold())
-
-    def _missed_now(self, now: int) -> dict[str, int]:
-        """Return the wire's "missed"; the kernel is asked of each probe, so not too often."""
-        if now - self._missed_at >= MISSED_NS * len(self._asked.programs):
+    def _counters_at(self, now: int) -> dict[str, int]:
+        """Return them with the wire's "missed", of which the kernel is asked for each probe."""
+        if now - self._missed_at >= MISSED_NS * len(self._asked.programs):  # not too often
             self._missed, self._missed_at = self._probes.missed(), now
-        return {} if self._missed is None else {"missed": sum(self._missed.values())}
-
-    def _tell_mechanism(self) -> None:
-        became = self._watch.change()
-        if became is not None:
-            message = wire.pack_json({"stream": "planted", "text": became})
-            self._channel.send(wire.LOG, self.number, message)
+        missed = {} if self._missed is None else {"missed": sum(self._missed.values())}
+        return {**self._counters(), **missed}
 
     def fail(self, error: Exception) -> None:
         """End a run that cannot go on. Raises OSError; called again it goes on from there."""
@@ -305,7 +279,7 @@ class Session:
         in_flight = None
         if self._asked.entries:
             counters, in_flight, remark = settle(counters, self._in_flight, self._unpaired)
-            self._remark(remark)
+            self._telling.remark(remark)
         self._mappings.tell()
         exit_code = self._close_workload()
         end = {
@@ -319,7 +293,7 @@ class Session:
             "error": self._error,
             "maps": index,
         }
-        self._channel.send(wire.END, self.number, wire.pack(end, blob))
+        self._telling.end(end, blob)
         self._alarm.leave()
         self._probes.release()
         self._gone()
@@ -327,15 +301,10 @@ class Session:
         optimiser.held.release(self.number)
         self.ended = True
 
-    def _remark(self, text: str) -> None:
-        if text:
-            message = wire.pack_json({"stream": "agent", "text": text})
-            self._channel.send(wire.LOG, self.number, message)
-
     def _close_workload(self) -> int | None:
         if self._workload is None:
             return None
-        send_output(self._channel, self.number, self._workload, set(self.waits_for(True)))
+        self._telling.output(self._workload, set(self.waits_for(True)))
         self._workload.close()
         return self._workload.exit_code
 

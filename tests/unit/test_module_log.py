@@ -14,6 +14,7 @@ from kpmagic.agent import kmod, kmodule, sweep, wire
 from kpmagic.agent.kmodule import ModuleSession
 from kpmagic.agent.limits import Ends, Limits
 from kpmagic.agent.slept import Slept
+from kpmagic.agent.telling import Telling
 
 FD = 5
 LINE = "6,1,1,-;hello"
@@ -45,8 +46,8 @@ def session(sent: list[int], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(kmod, "remove", lambda _: None)
     monkeypatch.setattr(sweep, "module_is_over", lambda _: None)
     monkeypatch.setattr(kmodule, "Change", nullcontext)
-    channel = SimpleNamespace(send=lambda type_, *_: sent.append(type_))
-    return made(ModuleSession, number=1, ended=False, _channel=channel, _kmsg=Log(25), _reason="",
+    telling = Telling(SimpleNamespace(send=lambda type_, *_: sent.append(type_)), 1)
+    return made(ModuleSession, number=1, ended=False, _telling=telling, _kmsg=Log(25), _reason="",
                 _asked=SimpleNamespace(name="m"), _ends=Ends(Limits()), _error=None, _stopping=0.0,
                 _workload=None, _slept=Slept(False))  # fmt: skip
 
