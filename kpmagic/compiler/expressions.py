@@ -13,6 +13,7 @@ from typing import Any
 
 from clang.cindex import Cursor, CursorKind, TypeKind
 
+from kpmagic.compiler.arguments import ERRNO, STACKS, STRINGS, describe_argument
 from kpmagic.compiler.cursors import (
     is_bitfield,
     is_context,
@@ -25,17 +26,12 @@ from kpmagic.compiler.filling import FILLING, own_memory, room
 from kpmagic.compiler.types import (
     ARRAYS,
     describe,
-    form_of,
     is_address,
     load_bits,
-    members,
     named,
 )
 
 MARK = "__kp"  # the function that stands for emit and the aggregations
-STRINGS = {"__kp_str": "kernel_string", "__kp_user_str": "user_string"}
-ERRNO = "__kp_errno_name"
-STACKS = {"__kp_kstack": "kernel_stack", "__kp_ustack": "user_stack"}
 
 # what has a value in an argument of `MARK` alone: what is wrong elsewhere, and what to do
 _IN_ARGUMENTS = {
@@ -85,7 +81,7 @@ class Walk:
     def value(self, node: Cursor) -> None:
         """Visit ``node`` where its value is used: what lies in kernel memory becomes a load."""
         if self.place(node) and not is_address(node.type):
-            self._load(peel(node))
+            self.load(peel(node))
 
     def place(self, node: Cursor) -> bool:
         """Visit ``node`` as a place; return whether that place is in kernel memory."""
@@ -238,7 +234,10 @@ class Walk:
             index, *arguments = list(node.get_arguments())
             number = self.text[index.extent.start.offset : index.extent.end.offset]
             self.calls.append(
-                {"call": int(number), "arguments": [self._argument(a) for a in arguments]}
+                {
+                    "call": int(number),
+                    "arguments": [describe_argument(self, each) for each in arguments],
+                }
             )
             return False
         if children and is_pointer(peel(children[0])):
@@ -266,61 +265,8 @@ class Walk:
             )
         self._index(size, room(own, self.text) + 1)
 
-    def _argument(self, node: Cursor) -> dict[str, Any]:
-        """Describe an argument of emit or of an aggregation."""
-        inner = peel(node)
-        start, end = node.extent.start.offset, node.extent.end.offset
-        if inner.kind == CursorKind.CALL_EXPR and inner.spelling in STRINGS:
-            return self._string(inner, start, end)
-        if inner.kind == CursorKind.CALL_EXPR and inner.spelling in STACKS:
-            return self._stack(inner, start, end)
-        if inner.kind == CursorKind.CALL_EXPR and inner.spelling == ERRNO:
-            return self._errno(inner, start, end)
-        about = describe(inner.type)
-        in_kernel = self.place(inner)
-        if in_kernel and not is_address(inner.type) and about["kind"] != "record":
-            self._load(inner)
-        found = {"start": start, "end": end, "form": form_of(about, in_kernel), "type": about}
-        if about["kind"] == "record":
-            found["members"] = members(inner.type, in_kernel)
-        return found
-
-    def _string(self, call: Cursor, start: int, end: int) -> dict[str, Any]:
-        what, *rest = list(call.get_arguments())
-        self.value(what)
-        size = self.text[rest[0].extent.start.offset : rest[0].extent.end.offset] if rest else b""
-        return {
-            "start": start,
-            "end": end,
-            "form": STRINGS[call.spelling],
-            "inner": [what.extent.start.offset, what.extent.end.offset],
-            "string_size": size.decode("latin-1"),
-            "type": describe(what.type),
-        }
-
-    def _errno(self, call: Cursor, start: int, end: int) -> dict[str, Any]:
-        (number,) = call.get_arguments()
-        self.value(number)
-        return {
-            "start": start,
-            "end": end,
-            "form": "errno",
-            "inner": [number.extent.start.offset, number.extent.end.offset],
-            "type": describe(number.type),
-        }
-
-    def _stack(self, call: Cursor, start: int, end: int) -> dict[str, Any]:
-        arguments = [argument.extent for argument in call.get_arguments()]
-        texts = [self.text[each.start.offset : each.end.offset] for each in arguments]
-        return {
-            "start": start,
-            "end": end,
-            "form": STACKS[call.spelling],
-            "depth": ", ".join(text.decode("latin-1") for text in texts),
-            "type": describe(call.type),
-        }
-
-    def _load(self, node: Cursor) -> None:
+    def load(self, node: Cursor) -> None:
+        """Have the value of ``node``, which lies in kernel memory, read from there."""
         start, end = node.extent.start.offset, node.extent.end.offset
         if is_bitfield(node):
             self._load_bits(node, start, end)
