@@ -97,14 +97,15 @@ class Card:
     def live(self, run: Any, kind: str | None) -> Any:
         """Return a widget; see Shown.live."""
         from .live_plot import LivePlot
+        from .panel import as_widget
 
-        return LivePlot(run, kind, self)
+        return as_widget(LivePlot(run, kind, self))
 
     def panel(self, run: Any) -> Any:
         """Return a widget; see Shown.panel."""
-        from .panel import ProbePanel
+        from .panel import ProbePanel, as_widget
 
-        return ProbePanel(lambda: [run])
+        return as_widget(ProbePanel(lambda: [run]))
 
 
 CARD = Card()

@@ -126,6 +126,15 @@ class ProbePanel:
             self.beat()
 
 
+def as_widget(panel: ProbePanel) -> Any:
+    """Return a panel as an ipywidget; itself, which is text, without widgets or a reader."""
+    if not available() or nobody_looks():
+        return panel
+    from .panel_widget import PanelWidget
+
+    return PanelWidget(panel)
+
+
 def _lines(text: str) -> str:
     return "\n".join(map(escape, text.splitlines()))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from far_end import a_run
+from ipywidgets import VBox, Widget
 from runs import running, until
 
 from kpmagic.errors import AttachError
@@ -142,8 +143,19 @@ def test_a_live_plot_follows_its_run() -> None:
     live.beat()
     assert "stopped" in live._table.value
     assert live._output.outputs[0] is not first
-    assert isinstance(run.live(), LivePlot)
-    assert "vfs_read" in repr(run.panel())
+
+
+def test_they_are_widgets_that_others_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = running()
+    both = VBox([run.panel(), run.live()])
+    assert all(isinstance(each, Widget) for each in both.children)
+    for each in both.children:
+        assert "vfs_read" in repr(each)
+        bundle = each._repr_mimebundle_()
+        assert bundle["text/plain"] == repr(each)
+        assert "application/vnd.jupyter.widget-view+json" in bundle
+    monkeypatch.setattr("kpmagic.view.panel.nobody_looks", lambda: True)
+    assert run.panel()._repr_mimebundle_().keys() == {"text/plain"}
 
 
 class Beating:

@@ -197,8 +197,7 @@ def test_a_wrong_byte_does_no_harm(far: Far, tmp_path: Path, tool: str) -> None:
 
 @pytest.mark.parametrize("tool", PRINTED)
 def test_it_can_be_followed(far: Far, tool: str) -> None:
-    live = finished(far, tool).live("rate")
-    live.widget()
+    live = finished(far, tool).live("rate").panel
     (shown,) = live._output.outputs
     assert PLOTLY in shown["data"]
     assert "<table" in shown["data"]["text/html"]
