@@ -38,6 +38,7 @@ def test_counting_begins_when_all_is_ready(monkeypatch: pytest.MonkeyPatch) -> N
     planted = does("begin")
     planted.gate = does("open")
     run = made(session.Session, _mappings=SimpleNamespace(remark=""), _ends=does("begin_limits"),
+               _telling=SimpleNamespace(remark=lambda _: None),
                _workload=does("wait_until_held", "release"), _cost=does("begin_cost"),
                _probes=planted, _asked=SimpleNamespace(config={"max_rows": 0}))  # fmt: skip
     run._ends.begin = run._ends.begin_limits
