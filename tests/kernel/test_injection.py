@@ -109,7 +109,7 @@ def test_what_cannot_be_injected_is_refused(
 
 def test_limits_are_limits_of_an_injection() -> None:
     for options in ({"times": 3}, {"probability": 0.5}):
-        with pytest.raises(CellError, match="needs --inject"):
+        with pytest.raises(CellError, match="needs inject"):
             kpmagic.probe("vfs_read", "emit(count);", **options)
     with pytest.raises(CellError, match=r"above 0 \(a billionth at least\) and at most 1"):
         kpmagic.probe("vfs_read", "emit(count);", inject=True, probability=0)
