@@ -20,7 +20,13 @@ from threading import Thread, stack_size
 stack_size(65536)
 for _ in range({count}): Thread(target=time.sleep, args=(100,), daemon=True).start()
 import signal; signal.pause()'"""
-UMASK = "import os\nfor number in range({count}): os.umask(number)"
+# six seconds at least: a busy machine plants a probe in one or two
+UMASK = (
+    "import os, time\n"
+    "for number in range({count}):\n"
+    "    os.umask(number)\n"
+    "    if number % 1000 == 0: time.sleep(0.1)"
+)
 PATIENCE = 120.0
 GETSID = "exec /usr/bin/python3 -I -S -c 'import os\nfor _ in range(2300): os.getsid(0)'"
 ENABLED = "/sys/kernel/debug/tracing/enabled_functions"
