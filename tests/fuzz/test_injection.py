@@ -17,9 +17,9 @@ import kpmagic
 from kpmagic import build
 from kpmagic.cell import syntax
 from kpmagic.cell.options import OPTIONS
+from kpmagic.connecting import check_name
 from kpmagic.errors import KpmagicError
 from kpmagic.modules import source as modules
-from kpmagic.session import _check_name
 from kpmagic.targets import exports, qemu, ssh
 from kpmagic.view.clean import clean, clean_text, escape
 from kpmagic.view.table import Table
@@ -99,7 +99,7 @@ def test_as_a_target(text: str) -> None:
             assert words.index("--") == len(words) - 3
             assert not address.host.startswith("-")
             assert not any(MARK in word for word in words[: words.index("--")])
-        assert tried(_check_name, name) is None
+        assert tried(check_name, name) is None
     with pytest.raises(KpmagicError):
         kpmagic.connect(text)
     tried(qemu.memory_size, text)
