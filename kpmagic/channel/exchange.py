@@ -152,7 +152,7 @@ class Exchange:
     def ask(
         self, word: str, blob: bytes = b"", *, run: int = 0, patience: float = 0.0, **arguments: Any
     ) -> Reply:
-        """Ask the agent without waiting; ``patience`` is a Reply's. Raises TargetLost."""
+        """Ask the agent without waiting; ``patience`` is a Reply's."""
         reply = Reply(self.new_number(), 0.0 if word in LATER else patience)
         with self._lock:
             self._replies[reply.number] = reply
@@ -163,7 +163,7 @@ class Exchange:
         return reply
 
     def tell(self, word: str, *, run: int = 0, **arguments: Any) -> None:
-        """Ask the agent, and do not care for the answer. Raises TargetLost."""
+        """Ask the agent, and do not care for the answer."""
         self.ask(word, run=run, patience=PATIENCE, **arguments)
 
     def forget_reply(self, reply: Reply) -> None:

@@ -7,8 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import pytest
-from far_end import FarEnd, started, stopped
+from far_end import FarEnd
 from records import layout, record, site, size_of
 from runs import until
 
@@ -28,14 +27,6 @@ PACKED = layout(0, ("stack", CType("array", 24, False, count=3)))
 SIZE = size_of(ROW)
 COUNTED = Aggregate("kp_a0", "count(by = ustack())", "count", (Field("by", USTACK, 0),), 32)
 DASH, CAT = ["[dash]"], ["[cat]"]
-
-
-@pytest.fixture
-def far() -> Any:
-    end = FarEnd({"start": started, "stop": stopped})
-    with Connection(end) as connection:
-        connection.wait_for_hello()
-        yield end, connection
 
 
 def a_run(connection: Connection, **options: Any) -> Run:

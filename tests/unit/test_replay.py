@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from far_end import FarEnd, a_run, started, stopped
+from far_end import a_run
 from saved import HITS, finished, same
 
 import kpmagic
@@ -26,14 +26,6 @@ from kpmagic.session import Session
 from kpmagic.starting import start
 from kpmagic.targets.replay import parse_speed
 from kpmagic.view.card import CARD
-
-
-@pytest.fixture
-def far() -> Any:
-    end = FarEnd({"start": started, "stop": stopped})
-    with Connection(end) as connection:
-        connection.wait_for_hello()
-        yield end, connection
 
 
 def played(target: Connection, run: Run, **options: Any) -> Run:

@@ -44,14 +44,6 @@ from kpmagic.userland.memory import Memory
 from kpmagic.view.card import CARD
 
 
-@pytest.fixture
-def far() -> Any:
-    end = FarEnd({"start": started, "stop": stopped})
-    with Connection(end) as connection:
-        connection.wait_for_hello()
-        yield end, connection
-
-
 def test_a_loaded_run_is_the_saved_one(far: Any, tmp_path: Path) -> None:
     run = finished(far, 1, 2, 3)
     path = run.save(tmp_path / "run.parquet")

@@ -20,11 +20,10 @@ import far_end
 import numpy as np
 import pyarrow as pa
 import pytest
-from far_end import FarEnd, a_run, started, stopped
+from far_end import FarEnd, a_run, started
 from records import record, site
 
 import kpmagic
-from kpmagic.channel.connection import Connection
 from kpmagic.errors import RecordingError, TargetError
 from kpmagic.rows.recording import Recording
 from kpmagic.saved.journal import Journal, read
@@ -36,14 +35,6 @@ from kpmagic.view.card import CARD
 def stopped_with_counters(end: FarEnd, run: int, message: Any, blob: bytes) -> None:
     end.reply(run, message, {})
     end.end(run, message["reason"], counters={"hits": 60, "rows": 60})
-
-
-@pytest.fixture
-def far() -> Any:
-    end = FarEnd({"start": started, "stop": stopped})
-    with Connection(end) as connection:
-        connection.wait_for_hello()
-        yield end, connection
 
 
 def until(true: Any) -> None:
