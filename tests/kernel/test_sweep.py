@@ -14,11 +14,11 @@ modprobe dummy
 mkdir -p -m 700 /run/kpmagic-agents
 PID={pid}
 echo dummy >/run/kpmagic-agents/{identity}
-mkdir /sys/fs/cgroup/kpmagic.{identity}.77
+mkdir /sys/fs/cgroup/kpmagic.{identity}.left
 setsid sleep 1000 </dev/null >/dev/null 2>&1 &
-echo $! >/sys/fs/cgroup/kpmagic.{identity}.77/cgroup.procs
+echo $! >/sys/fs/cgroup/kpmagic.{identity}.left/cgroup.procs
 """
-LOOK = "ls -d /sys/fs/cgroup/kpmagic.*.77; ls /run/kpmagic-agents; grep -o '^dummy' /proc/modules"
+LOOK = "ls -d /sys/fs/cgroup/kpmagic.*.left; ls /run/kpmagic-agents; grep -o '^dummy' /proc/modules"
 
 
 def said(connection: Connection, command: str) -> list[str]:
@@ -41,7 +41,7 @@ def test_sweep(sandbox: Connection, alive: bool) -> None:
         gone = f"until rmdir {cgroup} 2>/dev/null; do sleep 0.05; done"
         assert said(sandbox, f"{clear}; {gone}") == []
     else:
-        cgroup = "/sys/fs/cgroup/kpmagic.999999.4711.77"
+        cgroup = "/sys/fs/cgroup/kpmagic.999999.4711.left"
         assert answer["removed"] == [f"cgroup {cgroup}", "module dummy"]
     assert said(sandbox, f"({LOOK}) 2>/dev/null") == []
 
