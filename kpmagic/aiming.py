@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,10 @@ from .channel.connection import Connection
 from .errors import AttachError, TargetError
 from .kernel.forbidden import is_traceable
 from .kernel.kallsyms import Symbol
-from .kernel_code import code, codes
+from .kernel_code import codes
 from .model import LeftOut, Plan, Site
 from .planted.aim import HEAD, aimed, why_no_jump
+from .planted.turns import Part, comes_by
 
 if TYPE_CHECKING:
     from .kernel.facts import KernelFacts
@@ -32,17 +35,15 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
                           hint="as root there: sysctl kernel.kptr_restrict=1")  # fmt: skip
 
     def traced(site: Site) -> bool:
-        start = site.address - site.offset
-        return is_traceable(Symbol(site.symbol, start, "t", site.module), facts)
+        return is_traceable(Symbol(site.symbol, _entry(site), "t", site.module), facts)
 
-    heads = codes(connection, [(site.address - site.offset, HEAD) for site in sites])
+    bodies = _bodies([(site.symbol, _entry(site)) for site in sites], facts, connection)
     found, left_out = [], []
     refused: AttachError | None = None
-    for site, head in zip(sites, heads, strict=True):
+    for site, parts in zip(sites, bodies, strict=True):
         try:
-            there = aimed(plan, site, head, traced)
-            if plan.probe.options.mechanism == "jump":
-                _check_jump(there, facts, connection)
+            there = aimed(plan, site, parts[0][1][:HEAD], traced)
+            _check(plan, site, there, parts, facts)
             found.append(there)
         except AttachError as error:
             if not site.spec.wild:
@@ -54,15 +55,51 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
     return replace(plan, sites=tuple(found), left_out=(*plan.left_out, *left_out))
 
 
-def _check_jump(site: Site, facts: KernelFacts, connection: Connection) -> None:
-    """Raise AttachError when the optimiser's own rules forbid it."""
-    begin = site.address - site.offset
-    end = facts.symbols.end(begin)
-    if end is None or end - begin > LARGEST:
+def _entry(site: Site) -> int:
+    return site.address - site.offset
+
+
+def _size(address: int, facts: KernelFacts) -> int | None:
+    """Return how many bytes the function at ``address`` has; None: not known, or too many."""
+    end = facts.symbols.end(address)
+    return None if end is None or end - address > LARGEST else end - address
+
+
+def _bodies(
+    functions: Sequence[tuple[str, int]], facts: KernelFacts, connection: Connection
+) -> list[list[Part]]:
+    """Return the code of functions, by name and address: itself first, then its ``.cold``.
+
+    Of one whose size is not known there is the beginning only. Raises TargetError.
+    """
+    cold: dict[str, list[int]] = {}
+    for symbol in facts.symbols.matching("*.cold*"):
+        cold.setdefault(symbol.name.partition(".cold")[0], []).append(symbol.address)
+    places = [[address, *cold.get(name, ())] for name, address in functions]
+    extents = [(at, _size(at, facts) or HEAD) for parts in places for at in parts]
+    read = iter(zip(extents, codes(connection, extents), strict=True))
+    return [[(at, code) for (at, _), code in itertools.islice(read, len(parts))]
+            for parts in places]  # fmt: skip
+
+
+def _check(
+    plan: Plan, asked: Site, there: Site, parts: Sequence[Part], facts: KernelFacts
+) -> None:
+    """Raise AttachError where a call would come by more than once, or no jump can be made."""
+    mechanism, place = plan.probe.options.mechanism, f"{there.symbol}+{there.offset:#x}"
+    if _size(_entry(asked), facts) is None:
         return
-    whole = code(connection, begin, end - begin)
-    why = why_no_jump(whole, begin, site.address, facts.symbols)
-    if why:
-        raise AttachError(f"--mechanism jump: the kernel makes no jump of {site.symbol}"
-                          f"+{site.offset:#x}: {why}",
-                          hint="another offset, or --mechanism int3")  # fmt: skip
+    if there != asked:
+        turn = comes_by(parts, there.address, facts.symbols)
+        if turn:
+            raise AttachError(
+                f"--mechanism {mechanism}: {turn} jumps back to {place}, behind ftrace's call: a "
+                "probe there would be hit at each turn of that loop",
+                hint="leave --mechanism out: at the entry a call is one hit",
+            )
+    if mechanism == "jump":
+        begin, code = parts[0]
+        why = why_no_jump(code, begin, there.address, facts.symbols)
+        if why:
+            raise AttachError(f"--mechanism jump: the kernel makes no jump of {place}: {why}",
+                              hint="another offset, or --mechanism int3")  # fmt: skip

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,21 @@ MOST, LARGEST = 64, 4096  # pieces of one request, bytes of a piece: agent/code.
 
 def code(connection: Connection, address: int, size: int) -> bytes:
     """Return so many bytes, or fewer where there is no more code. Raises TargetError."""
-    begins = range(address, address + size, LARGEST)
-    pieces = [(at, min(LARGEST, address + size - at)) for at in begins]
-    return b"".join(codes(connection, pieces))
+    return codes(connection, [(address, size)])[0]
 
 
-def codes(connection: Connection, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Return the code at addresses, so many bytes each. Raises TargetError."""
+def codes(connection: Connection, extents: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Return the code at addresses, so many bytes each, or fewer. Raises TargetError."""
+    pieces = [
+        (at, min(LARGEST, address + size - at))
+        for address, size in extents
+        for at in range(address, address + size, LARGEST)
+    ]
+    read = iter(_pieces(connection, pieces))
+    return [b"".join(itertools.islice(read, -(-size // LARGEST))) for _, size in extents]
+
+
+def _pieces(connection: Connection, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
     found = []
     for first in range(0, len(pieces), MOST):
         at = [{"address": address, "size": size}

@@ -57,7 +57,8 @@ def disassemble(code: bytes, address: int, names: Names) -> Iterator[Instruction
 def _target(instruction: Any) -> int:
     import capstone
 
-    if not instruction.group(capstone.CS_GRP_CALL) and not instruction.group(capstone.CS_GRP_JUMP):
+    leads = (capstone.CS_GRP_CALL, capstone.CS_GRP_JUMP, capstone.CS_GRP_BRANCH_RELATIVE)
+    if not any(instruction.group(each) for each in leads):  # the last has loop and jrcxz
         return 0
     for operand in instruction.operands:
         if operand.type == capstone.x86.X86_OP_IMM:

@@ -12,6 +12,7 @@ import pytest
 
 import kpmagic
 from kpmagic.channel.connection import Connection
+from kpmagic.errors import AttachError
 
 INSIDE = "vfs_read+0x9"  # the beginning of an instruction on all four kernels
 OPTIMISED = 15.0  # s after which the kernel's optimiser has surely run
@@ -180,6 +181,16 @@ def test_a_place_that_is_jumped_to_is_no_jump(sandbox: Connection) -> None:
         if any("--mechanism jump" in each for each in refused):
             break
     assert re.search("makes no jump of vfs_read.*: ", refused[-1])
+
+
+@pytest.mark.parametrize("how", ["int3", "jump"])
+def test_where_each_turn_of_a_loop_would_be_a_hit(sandbox: Connection, how: str) -> None:
+    with pytest.raises(AttachError, match=r"hrtimer_active\+0x\w+ jumps back to hrtimer_active\+"):
+        kpmagic.probe("hrtimer_active", "count();", target=sandbox, mechanism=how)
+    with kpmagic.probe("hrtimer_*", "count();", target=sandbox, mechanism="int3") as run:
+        assert "hrtimer_active" not in {site.symbol for site in run.plan.sites}
+    assert any(each.name == "hrtimer_active" and "jumps back" in each.why
+               for each in run.plan.left_out)  # fmt: skip
 
 
 def test_functions_of_a_wildcard_that_cannot_are_left_out(sandbox: Connection) -> None:
