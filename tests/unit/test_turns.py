@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""A probe behind ftrace's call must see a call once: what jumps back there is found."""
+
+from __future__ import annotations
+
+import pytest
+
+from kpmagic.model import Program
+from kpmagic.planted.beside import beside, may_move
+from kpmagic.planted.turns import comes_by, may_come_by
+
+BEGIN = 0xFFFFFFFF81363790
+NOP, CALL = "0f1f440000", "e86b68f93e"
+PLAIN = "4157 4156 90 90 c3"
+
+
+class Nobody:
+    def at(self, address: int) -> None:
+        return None
+
+
+def of(code: str) -> bytes:
+    return bytes.fromhex(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "turns"),
+    [
+        (f"{NOP} {PLAIN}", False),
+        (f"{NOP} 4157 ebfc c3", True),  # jmp, to its first instruction
+        (f"{NOP} 4157 75fc c3", True),
+        (f"{NOP} 4157 e2fc c3", True),  # loop
+        (f"{NOP} 4157 75fa c3", False),  # into ftrace's call: nobody does, and the entry counts it
+        (f"{NOP} 4157 75fd c3", False),
+        (f"{NOP} 4157 e9f9ffffff c3", True),
+        (f"{NOP} 4157 0f84f8ffffff c3", True),
+        (f"{NOP} 4157 0f84f9ffffff c3", False),
+        (f"{NOP} 4157 0f04f8ffffff c3", False),  # no jump
+        (f"{NOP} ebfe", True),
+        ("", False),
+        ("eb", False),
+        ("ebfe eb", False),
+        ("00000000 90", False),
+    ],
+)
+def test_jumps_to_where_a_functions_own_code_begins(code: str, turns: bool) -> None:
+    parts = [(BEGIN, of(code))]
+    assert may_come_by(parts, BEGIN + 5) is turns
+    assert bool(comes_by(parts, BEGIN + 5, Nobody())) is turns
+
+
+@pytest.mark.parametrize("distance", [-128, -3, 2, 100, 127, 128, -129, 1 << 20, -(1 << 30)])
+@pytest.mark.parametrize("opcode", [b"\xeb", b"\x70", b"\xe9", b"\x0f\x8f"])
+def test_from_wherever_it_jumps(distance: int, opcode: bytes) -> None:
+    near = opcode in (b"\xe9", b"\x0f\x8f")
+    if not near and not -128 <= distance < 128:
+        return
+    jump = opcode + distance.to_bytes(4 if near else 1, "little", signed=True)
+    code = of(NOP) + jump + b"\x90"
+    place = BEGIN + 5 + len(jump) + distance
+    parts = [(BEGIN, code)]
+    assert may_come_by(parts, place)
+    assert comes_by(parts, place, Nobody()) == f"{BEGIN + 5:#x}"
+    assert not any(comes_by(parts, place + by, Nobody()) for by in (-1, 1))
+
+
+def test_a_call_is_no_turn() -> None:
+    """A function that calls itself behind its own call would not be one; and it is a new call."""
+    parts = [(BEGIN, of(f"{NOP} e8fbffffff c3"))]
+    assert comes_by(parts, BEGIN + 5, Nobody()) == ""
+
+
+def test_its_cold_part_may_go_back() -> None:
+    cold = BEGIN + 0x1000
+    back = (BEGIN + 5 - (cold + 5)).to_bytes(4, "little", signed=True)
+    parts = [(BEGIN, of(f"{NOP} {PLAIN}")), (cold, b"\xe9" + back)]
+    assert comes_by(parts, BEGIN + 5, Nobody()) == f"{cold:#x}"
+    assert may_come_by(parts, BEGIN + 5)
+    assert not may_come_by(parts[:1], BEGIN + 5)
+
+
+@pytest.mark.parametrize(
+    ("head", "behind"),
+    [
+        (NOP, 5),
+        ("6666666690", 5),
+        (f"f30f1efa {NOP}", 9),
+        (CALL, 0),  # somebody traces it: where that call goes is not known
+        ("", 0),  # notrace
+    ],
+)
+def test_it_goes_behind_the_call(head: str, behind: int) -> None:
+    asked = Program("kp_0", "f", address=BEGIN, exact=True)
+    moved = beside(asked, [(BEGIN, of(f"{head} {PLAIN} {PLAIN}"))])
+    assert (moved.address, moved.offset) == (BEGIN + behind, behind)
+    assert moved.entry == (BEGIN if behind else 0)
+
+
+def test_where_it_would_count_turns_it_stays() -> None:
+    asked = Program("kp_0", "f", address=BEGIN, exact=True)
+    assert beside(asked, [(BEGIN, of(f"{NOP} 4157 75fc c3"))]) == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "may"),
+    [
+        (Program("p", "f", address=BEGIN, exact=True), True),
+        (Program("p", "f", address=BEGIN), False),
+        (Program("p", "f", 4, BEGIN + 4, exact=True), False),
+        (Program("p", "f", address=BEGIN, exact=True, is_return=True), False),
+        (Program("p", "f", address=BEGIN, exact=True, multi=True), False),
+        (Program("p", "f", address=BEGIN, exact=True, fentry=True), False),
+    ],
+)
+def test_which_may_move(asked: Program, may: bool) -> None:
+    assert may_move(asked) is may
