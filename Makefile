@@ -12,7 +12,8 @@
 # make test-runners  one notebook under nbclient, nbmake and jupyter execute, on ipykernel 6 and 7
 # make lab      JupyterLab on notebooks/, installed when it is missing
 # make lab-extension  the wheel of kpmagic-lab, which highlights C in JupyterLab, in build/lab
-# make soak     faults at random moments, ROUNDS times (50): kills, panics, stopped ssh
+# make soak     faults at random moments, ROUNDS times (50), AT_ONCE (2) at a time: kills, panics,
+#               stopped ssh
 # make crash    handlers that end their kernel, each of four kinds TURNS times (20)
 # make check    ruff, mypy, import-linter
 # make lock     pin the development packages anew
@@ -109,7 +110,7 @@ lab-extension: setup
 	@ls build/lab/*.whl
 
 soak: setup
-	KPMAGIC_ROUNDS=$(ROUNDS) $(PYTEST) tests/faults
+	KPMAGIC_ROUNDS=$(ROUNDS) $(PYTEST) -n $(AT_ONCE) tests/faults
 
 crash: setup
 	KPMAGIC_ROUNDS=$(TURNS) $(PYTEST) tests/kernel/test_crashes.py
