@@ -8,6 +8,7 @@ import itertools
 import os
 import threading
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,16 +167,12 @@ class Session:
         """Stop the runs of a target, and end it."""
         with self._lock:
             runs = list(self._runs.get(connection, {}).values())
-        for run in runs:
-            with contextlib.suppress(TargetError):  # it ends with its target
-                run.stop()
+        _stop(runs)
         connection.close()
 
     def close(self) -> None:
         """Stop every run and end the targets, also those behind one that does not answer."""
-        for run in self.runs():
-            with contextlib.suppress(TargetError):  # it ends with its target
-                run.stop()
+        _stop(self.runs())
         with self._lock:
             self._runs.clear()
             self._failed.clear()
@@ -194,6 +191,12 @@ class Session:
             runs = self._runs.get(run.connection, {})
             if runs.get(run.name) is run:
                 del runs[run.name]
+
+
+def _stop(runs: Iterable[AnyRun]) -> None:
+    for run in runs:
+        with contextlib.suppress(TargetError):  # it ends with its target
+            run.stop()
 
 
 session = Session()

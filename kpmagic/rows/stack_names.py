@@ -106,21 +106,19 @@ class StackNames:
         np.cumsum(alive.sum(axis=1), out=offsets[1:])
         looked = np.where(np.arange(addresses.shape[1]) > 0, addresses - np.uint64(1), addresses)
         pairs = np.stack([np.broadcast_to(pids[:, None], looked.shape)[alive], looked[alive]], 1)
-        distinct, places = np.unique(pairs, axis=0, return_inverse=True)
+        distinct, places = _distinct(pairs)
         bits = int(PROCESS)
         found = [self._newest(pid, at, programs.count(pid)) if times is None
                  else self._name(pid & (1 << bits) - 1, at, pid >> bits)
                  for pid, at in distinct.tolist()]  # fmt: skip
         names = pa.array(found, pa.string())
-        values = names.take(pa.array(places.reshape(-1).astype(np.int64)))
-        return pa.ListArray.from_arrays(pa.array(offsets), values)
+        return pa.ListArray.from_arrays(pa.array(offsets), names.take(places))
 
     def folded(self, kind: str, stacks: Array) -> pa.Array:
         """Return ``outermost;…;innermost`` for each stack, as Arrow dictionary codes."""
-        distinct, places = np.unique(stacks, axis=0, return_inverse=True)
+        distinct, places = _distinct(stacks)
         texts = [";".join(names[::-1]) for names in self.lists(kind, distinct).to_pylist()]
-        codes = pa.array(places.reshape(-1).astype(np.int64))
-        return pa.array(texts, pa.string()).take(codes).dictionary_encode()
+        return pa.array(texts, pa.string()).take(places).dictionary_encode()
 
     def remarks(self) -> list[str]:
         """Return what the user must know of names that were asked for without a time."""
@@ -170,3 +168,14 @@ def _cut(kind: str, stacks: Array) -> tuple[Array, Array]:
     if kind == "ustack":
         return words[:, 0], words[:, 1:]
     return np.zeros(len(words), np.uint64), words
+
+
+def _distinct(rows: Array) -> tuple[Array, pa.Array]:
+    """Return the different rows, and for each of all which one it is: by hash, in C."""
+    whole = np.ascontiguousarray(rows)
+    bytes_of_row = pa.binary(whole.shape[1] * whole.itemsize)
+    column = pa.Array.from_buffers(bytes_of_row, len(whole), [None, pa.py_buffer(whole)])
+    encoded = column.dictionary_encode()
+    found = encoded.dictionary
+    values = np.frombuffer(found.buffers()[1], whole.dtype, len(found) * whole.shape[1])
+    return values.reshape(-1, whole.shape[1]), encoded.indices

@@ -191,3 +191,11 @@ def test_an_aggregate_says_how_many_hits_had_no_stack() -> None:
     empty, cut = remarks(counted, shown)
     assert empty.startswith("count(by = kstack()): by: 5 of 8 stacks are empty")
     assert "1 of 8 stacks are cut at 3 frames" in cut
+
+
+@pytest.mark.parametrize("kind", ["kstack", "ustack"])
+@pytest.mark.parametrize("count", [0, 2])
+def test_none_and_empty_ones(kind: str, count: int) -> None:
+    names, empty = StackNames(look_up), np.zeros((count, 4), np.uint64)
+    assert names.lists(kind, empty).to_pylist() == [[]] * count
+    assert names.folded(kind, empty).to_pylist() == [""] * count
