@@ -227,7 +227,8 @@ ls /run/kpmagic-optimiser | wc -l
 
 
 def test_a_killed_agent_leaves_the_switch_as_it_was(sandbox: Connection) -> None:
-    assert said(sandbox, KILLED.format(kill="kill -9 $PID", looks=100)).split() == ["0", "1", "1", "0"]
+    command = KILLED.format(kill="kill -9 $PID", looks=100)
+    assert said(sandbox, command).split() == ["0", "1", "1", "0"]
 
 
 def test_the_next_agent_puts_back_what_was_left(sandbox: Connection) -> None:
