@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Places moved to where the kernel plants probes as it is asked, or where it does so sooner."""
+"""``--mechanism``: a plan's places moved to where the kernel plants probes as it is asked."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from .errors import AttachError, TargetError
 from .kernel.forbidden import is_traceable
 from .kernel.kallsyms import Symbol
 from .kernel_code import codes
-from .model import LeftOut, Plan, Site, Source
+from .model import LeftOut, Plan, Site
 from .planted.aim import HEAD, aimed, why_no_jump
-from .planted.beside import MANY, beside, may_move
 from .planted.turns import Part, comes_by
 
 if TYPE_CHECKING:
@@ -54,25 +53,6 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
     if refused is not None and not found:
         raise refused
     return replace(plan, sites=tuple(found), left_out=(*plan.left_out, *left_out))
-
-
-def sooner(source: Source, facts: KernelFacts, connection: Connection) -> Source:
-    """Return ``source`` with its places where an emulated kernel plants many of them sooner.
-
-    They mean the same there. Where the kernel's code cannot be read they stay; so do those of a
-    return probe, whose other half is at the entry.
-    """
-    if source.entries or not connection.hello.get("emulated"):
-        return source
-    moving = [each for each in source.programs if may_move(each) and _size(each.address, facts)]
-    if len(moving) < MANY:
-        return source
-    try:
-        bodies = _bodies([(each.symbol, each.address) for each in moving], facts, connection)
-    except TargetError:
-        return source
-    moved = {each: beside(each, parts) for each, parts in zip(moving, bodies, strict=True)}
-    return replace(source, programs=tuple(moved.get(each, each) for each in source.programs))
 
 
 def _entry(site: Site) -> int:

@@ -267,7 +267,6 @@ class Program:
     ``exact``: at ``address``, whatever ``symbol`` says. ``optional``: the kernel may refuse it.
     ``multi``: all such places of a program are attached at once (BPF_TRACE_KPROBE_MULTI).
     ``fentry``: it is called by a trampoline of BPF's own, and names its function in its section.
-    ``entry``: where it goes if the kernel refuses ``address``, which is not far behind it.
     """
 
     program: str
@@ -280,7 +279,6 @@ class Program:
     optional: bool = False
     multi: bool = False
     fentry: bool = False
-    entry: int = 0
 
 
 @dataclass(frozen=True)

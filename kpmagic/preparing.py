@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import build
-from .aiming import aim, sooner
+from .aiming import aim
 from .cell.script import Script
 from .cell.syntax import parse_spec
 from .channel.connection import Connection
@@ -45,9 +44,6 @@ def prepare(asked: Probe, connection: Connection) -> Run:
         artifact = _as_module(plan, facts, connection)
     else:
         artifact = build.build(plan, facts)
-        if asked.options.backend == "bpf" and not asked.options.mechanism:
-            source = sooner(artifact.source, facts, connection)
-            artifact = replace(artifact, source=source)
     memory = Memory(Images(connection.read).name)
     names = function_names(facts, memory.name)
     return Run(connection, plan, artifact, CARD, look_up=names, memory=memory)

@@ -293,7 +293,6 @@ def _program(program: Program) -> dict[str, Any]:
         "optional": program.optional,
         "multi": program.multi,
         "fentry": program.fentry,
-        "entry": program.entry or None,
     }
 
 

@@ -31,7 +31,6 @@ class Program(NamedTuple):
     optional: bool = False
     multi: bool = False
     fentry: bool = False
-    entry: int = 0
 
     @property
     def place(self) -> str:
@@ -185,7 +184,6 @@ def _program(item: Any) -> Program:
         bool(item.get("optional")),
         bool(item.get("multi")) and address is not None,
         bool(item.get("fentry")),
-        number(item, "entry", 0, U64, 0),
     )
 
 

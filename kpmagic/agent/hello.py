@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from kpmagic.agent import wire
-from kpmagic.agent.emulation import emulated_cpus
 
 LIBRARY = "libbpf.so.1"
 
@@ -21,7 +20,6 @@ def hello() -> dict[str, Any]:
         "release": system.release,
         "machine": system.machine,
         "cpus": possible_cpus(),
-        "emulated": emulated_cpus() > 0,
         "pid": os.getpid(),
         "boot_id": _line("/proc/sys/kernel/random/boot_id"),
         "libbpf": libbpf_version(system.machine),

@@ -91,9 +91,8 @@ def of_programs(programs: Iterable[Program]) -> list[tuple[Program, Planted]]:
             continue
         # behind an endbr64, where one is (arch_adjust_kprobe_addr)
         there = by_place.get(program.place) or (
-            by_address.get(address) or by_address.get(address + ENDBR)
-            or by_address.get(program.entry) if address else None
-        )  # fmt: skip
+            by_address.get(address) or by_address.get(address + ENDBR) if address else None
+        )
         if there is not None:
             found.append((program, there))
     return found

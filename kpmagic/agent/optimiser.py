@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from collections.abc import Iterator
 
-from kpmagic.agent.emulation import emulated_cpus
 from kpmagic.agent.identity import identity, is_alive
 from kpmagic.agent.refusal import Refused, refused_os
 
@@ -21,7 +19,6 @@ SWITCH = "/proc/sys/debug/kprobes-optimization"
 NOTES = "/run/kpmagic-optimiser"  # a file for each agent that has moved it: where it was
 # A line means that it has been put back already; the end of the pipe, that the agent is gone.
 GUARD = 'read -r _ || { printf %s "$1" > "$2"; rm -f "$3"; }'
-MANY = 16  # places
 NOT_THERE = "this kernel has no optimiser of kprobes (CONFIG_OPTPROBES)"
 
 
@@ -48,23 +45,6 @@ class Held:
             self._move(now, wanted)
         self.wanted = wanted
         self.runs.add(run)
-
-    @contextlib.contextmanager
-    def aside(self, run: int, places: int) -> Iterator[None]:
-        """Have the optimiser come when all of many places are planted, instead of to each.
-
-        An emulated CPU takes some 20 ms for each, and as long for all at once. Where a run needs
-        the switch as it is, it stays.
-        """
-        moves = places >= MANY and emulated_cpus() > 0 and not self.runs and read() == "1"
-        if moves:
-            with contextlib.suppress(Refused):  # then it takes longer
-                self.hold(run, "0")
-        try:
-            yield
-        finally:
-            if moves:
-                self.release(run)
 
     def _move(self, before: str, wanted: str) -> None:
         if self._guard is None:  # else somebody else has moved it back meanwhile

@@ -59,10 +59,7 @@ class Planting:
         try:
             link = self._plant(places)
         except Refused as error:
-            if places[0].entry:  # as for a static key's place, which the kernel changes itself
-                self.plant([places[0]._replace(address=places[0].entry, offset=0, entry=0)])
-            else:
-                self._refused(places, error)
+            self._refused(places, error)
             return
         self._still_here()
         self._links.append(link)

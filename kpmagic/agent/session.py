@@ -106,8 +106,7 @@ class Session:
         loaded = time.monotonic_ns()
         try:
             with Change(self._workload):
-                later = optimiser.held.aside(self.number, len(self._asked.programs))
-                with later, keeping_others():
+                with keeping_others():
                     planted = self._probes.attach()
                 self._watch = Watch(self._asked.programs)
                 if self._asked.mechanism:

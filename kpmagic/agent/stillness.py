@@ -11,6 +11,7 @@ that left it did that. CPUs on which nothing runs do not come by; the agent's ow
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import threading
@@ -20,13 +21,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kpmagic.agent.cgroup import Group, prefix
-from kpmagic.agent.emulation import emulated_cpus
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.workload import Workload
 
 if TYPE_CHECKING:
     from typing import Self  # since Python 3.11
 
+CPUINFO = "/proc/cpuinfo"
 PATIENCE_SECONDS = 0.1  # for one that waits for a disk, and so does not come by either
 TICK_SECONDS = 0.0005
 HOLD_SECONDS = 0.05  # at most, of a change that takes 3 ms
@@ -112,9 +113,12 @@ def _come_first(cpu: int) -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
+@functools.cache
 def misses_changes() -> bool:
     """Say whether this kernel has several CPUs, and they are QEMU's own."""
-    return emulated_cpus() > 1
+    with open(CPUINFO, "rb") as file:
+        text = file.read()
+    return b"QEMU TCG" in text and text.count(b"processor\t") > 1
 
 
 def _is_traced() -> bool:

@@ -10,11 +10,11 @@ Notebook → agent
 
 Agent → notebook
 
-    HELLO    JSON, once, first: {"protocol", "release", "machine", "cpus", "emulated" (bool: they
-             are QEMU's own), "pid", "boot_id", "libbpf", "realtime_minus_monotonic"}; the last
-             in ns, so that a record's ``ts`` (CLOCK_MONOTONIC) plus it is wall-clock time. That
-             of targets/replay.py, which is no agent of a kernel, has "no_kernel" (why nothing
-             can be asked), and "rows": "arrow": its DATA are Arrow IPC streams
+    HELLO    JSON, once, first: {"protocol", "release", "machine", "cpus", "pid", "boot_id",
+             "libbpf", "realtime_minus_monotonic"}; the last in ns, so that a record's
+             ``ts`` (CLOCK_MONOTONIC) plus it is wall-clock time. That of targets/replay.py,
+             which is no agent of a kernel, has "no_kernel" (why nothing can be asked), and
+             "rows": "arrow": its DATA are Arrow IPC streams
     REPLY    like REQUEST: JSON ``{"id": …, "ok": {…}}`` or ``{"id": …, "error": {"kind", "message",
              "errno", "log", "program"}}``, then a blob
     DATA     bytes of the kernel's ring buffer as they lie there, whole records only: each is
@@ -57,8 +57,7 @@ Words a REQUEST may ``do`` (arguments → ok)
                          what the program learns of its place), "exact" (bool: at the address,
                          the symbol is only said), "optional" (bool: the kernel may refuse it),
                          "multi" (bool: all such places of a program are attached at once),
-                         "fentry" (bool: its section says where a trampoline is to call it),
-                         "entry" (int: another address, for when the kernel refuses the first)
+                         "fentry" (bool: its section says where a trampoline is to call it)
                config    {"max_rows", "pid", "cpu", "sample", "comm"}: see CONFIG
                record    size of one record in bytes, without its RING_HEADER
                buffer    size of the ring buffer in bytes (power of two, multiple of a page)

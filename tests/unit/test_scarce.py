@@ -121,34 +121,6 @@ def test_of_a_switch_without_its_guard(
     assert not list(Path(optimiser.NOTES).iterdir())
 
 
-@pytest.mark.parametrize(
-    ("places", "cpus", "during"),
-    [(optimiser.MANY, 2, "0"), (optimiser.MANY - 1, 2, "1"), (optimiser.MANY, 0, "1")],
-)
-def test_the_switch_is_aside_while_many_are_planted(
-    places: int, cpus: int, during: str, switch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(optimiser, "emulated_cpus", lambda: cpus)
-    with Held().aside(1, places):
-        assert switch.read_text() == during
-    assert switch.read_text() == "1"
-
-
-@pytest.mark.parametrize("wanted", ["0", "1"])
-def test_the_switch_stays_where_a_run_needs_it(
-    wanted: str, switch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(optimiser, "emulated_cpus", lambda: 2)
-    held = Held()
-    held.hold(1, wanted)
-    for run in (1, 2):
-        with held.aside(run, optimiser.MANY):
-            assert switch.read_text() == wanted
-    assert held.runs == {1}
-    held.release(1)
-    assert switch.read_text() == "1"
-
-
 def test_a_switch_that_others_move_too_has_one_guard(switch: Path) -> None:
     held = Held()
     held.hold(1, "0")

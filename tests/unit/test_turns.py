@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from kpmagic.model import Program
-from kpmagic.planted.beside import beside, may_move
 from kpmagic.planted.turns import comes_by, may_come_by
 
 BEGIN = 0xFFFFFFFF81363790
-NOP, CALL = "0f1f440000", "e86b68f93e"
+NOP = "0f1f440000"
 PLAIN = "4157 4156 90 90 c3"
 
 
@@ -77,40 +75,3 @@ def test_its_cold_part_may_go_back() -> None:
     assert comes_by(parts, BEGIN + 5, Nobody()) == f"{cold:#x}"
     assert may_come_by(parts, BEGIN + 5)
     assert not may_come_by(parts[:1], BEGIN + 5)
-
-
-@pytest.mark.parametrize(
-    ("head", "behind"),
-    [
-        (NOP, 5),
-        ("6666666690", 5),
-        (f"f30f1efa {NOP}", 9),
-        (CALL, 0),  # somebody traces it: where that call goes is not known
-        ("", 0),  # notrace
-    ],
-)
-def test_it_goes_behind_the_call(head: str, behind: int) -> None:
-    asked = Program("kp_0", "f", address=BEGIN, exact=True)
-    moved = beside(asked, [(BEGIN, of(f"{head} {PLAIN} {PLAIN}"))])
-    assert (moved.address, moved.offset) == (BEGIN + behind, behind)
-    assert moved.entry == (BEGIN if behind else 0)
-
-
-def test_where_it_would_count_turns_it_stays() -> None:
-    asked = Program("kp_0", "f", address=BEGIN, exact=True)
-    assert beside(asked, [(BEGIN, of(f"{NOP} 4157 75fc c3"))]) == asked
-
-
-@pytest.mark.parametrize(
-    ("asked", "may"),
-    [
-        (Program("p", "f", address=BEGIN, exact=True), True),
-        (Program("p", "f", address=BEGIN), False),
-        (Program("p", "f", 4, BEGIN + 4, exact=True), False),
-        (Program("p", "f", address=BEGIN, exact=True, is_return=True), False),
-        (Program("p", "f", address=BEGIN, exact=True, multi=True), False),
-        (Program("p", "f", address=BEGIN, exact=True, fentry=True), False),
-    ],
-)
-def test_which_may_move(asked: Program, may: bool) -> None:
-    assert may_move(asked) is may
