@@ -37,7 +37,11 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
     def traced(site: Site) -> bool:
         return is_traceable(Symbol(site.symbol, _entry(site), "t", site.module), facts)
 
-    bodies = _bodies([(site.symbol, _entry(site)) for site in sites], facts, connection)
+    if plan.probe.options.mechanism == "ftrace":
+        heads = codes(connection, [(_entry(site), HEAD) for site in sites])
+        bodies = [[(_entry(site), head)] for site, head in zip(sites, heads, strict=True)]
+    else:
+        bodies = _bodies(sites, facts, connection)
     found, left_out = [], []
     refused: AttachError | None = None
     for site, parts in zip(sites, bodies, strict=True):
@@ -66,20 +70,31 @@ def _size(address: int, facts: KernelFacts) -> int | None:
 
 
 def _bodies(
-    functions: Sequence[tuple[str, int]], facts: KernelFacts, connection: Connection
+    sites: Sequence[Site], facts: KernelFacts, connection: Connection
 ) -> list[list[Part]]:
-    """Return the code of functions, by name and address: itself first, then its ``.cold``.
+    """Return the code of each site's function: itself first, then its ``.cold``.
 
     Of one whose size is not known there is the beginning only. Raises TargetError.
     """
-    cold: dict[str, list[int]] = {}
-    for symbol in facts.symbols.matching("*.cold*"):
-        cold.setdefault(symbol.name.partition(".cold")[0], []).append(symbol.address)
-    places = [[address, *cold.get(name, ())] for name, address in functions]
-    extents = [(at, _size(at, facts) or HEAD) for parts in places for at in parts]
+    cold: dict[tuple[str, str], list[int]] = {}
+    for module in {site.module for site in sites}:
+        for symbol in facts.symbols.matching("*.cold*", module):
+            key = module, symbol.name.partition(".cold")[0]
+            cold.setdefault(key, []).append(symbol.address)
+    places = []
+    for site in sites:
+        parts = (cold.get((site.module, name), ()) for name in _names(site, facts))
+        places.append([_entry(site), *itertools.chain.from_iterable(parts)])
+    extents = [(at, _size(at, facts) or HEAD) for each in places for at in each]
     read = iter(zip(extents, codes(connection, extents), strict=True))
-    return [[(at, code) for (at, _), code in itertools.islice(read, len(parts))]
-            for parts in places]  # fmt: skip
+    return [[(at, code) for (at, _), code in itertools.islice(read, len(each))]
+            for each in places]  # fmt: skip
+
+
+def _names(site: Site, facts: KernelFacts) -> set[str]:
+    """Return how a site's function is called: of several names one has a ``.cold``."""
+    first = facts.symbols.at(_entry(site))
+    return {site.symbol} if first is None else {site.symbol, first[0].name}
 
 
 def _check(
@@ -87,18 +102,17 @@ def _check(
 ) -> None:
     """Raise AttachError where a call would come by more than once, or no jump can be made."""
     mechanism, place = plan.probe.options.mechanism, f"{there.symbol}+{there.offset:#x}"
-    if _size(_entry(asked), facts) is None:
-        return
+    begin, code = parts[0]
+    is_whole = len(code) == _size(begin, facts)
     if there != asked:
-        turn = comes_by(parts, there.address, facts.symbols)
+        turn = comes_by(parts, there.address, facts.symbols) if is_whole else "what follows"
         if turn:
             raise AttachError(
-                f"--mechanism {mechanism}: {turn} jumps back to {place}, behind ftrace's call: a "
-                "probe there would be hit at each turn of that loop",
+                f"--mechanism {mechanism}: {turn} {'jumps' if is_whole else 'may jump'} back to "
+                f"{place}, behind ftrace's call: a probe there would be hit at each turn",
                 hint="leave --mechanism out: at the entry a call is one hit",
             )
-    if mechanism == "jump":
-        begin, code = parts[0]
+    if mechanism == "jump" and is_whole:
         why = why_no_jump(code, begin, there.address, facts.symbols)
         if why:
             raise AttachError(f"--mechanism jump: the kernel makes no jump of {place}: {why}",

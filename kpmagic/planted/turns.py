@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kpmagic.planted.disassembly import Names, disassemble
+from kpmagic.planted.disassembly import Names, disassemble, place_of
 
 Part = tuple[int, bytes]
 """Code of a function, and the address where it lies: the function itself, or its ``.cold``."""
@@ -29,10 +29,13 @@ def may_come_by(parts: Iterable[Part], place: int) -> bool:
 def comes_by(parts: Iterable[Part], place: int, names: Names) -> str:
     """Return where a direct jump to ``place`` is, ``f+0x27``; ``""`` where there is none."""
     for at, code in parts:
-        if may_come_by([(at, code)], place):
-            for each in disassemble(code, at, names):
-                if each.target == place and each.mnemonic != "call":
-                    return each.place
+        end = at
+        for each in disassemble(code, at, names) if may_come_by([(at, code)], place) else ():
+            if each.target == place and each.mnemonic != "call":
+                return each.place
+            end = each.end
+        if may_come_by([(end, code[end - at :])], place):  # behind what is no instruction known
+            return place_of(end, names)
     return ""
 
 

@@ -75,3 +75,8 @@ def test_its_cold_part_may_go_back() -> None:
     assert comes_by(parts, BEGIN + 5, Nobody()) == f"{cold:#x}"
     assert may_come_by(parts, BEGIN + 5)
     assert not may_come_by(parts[:1], BEGIN + 5)
+
+
+def test_behind_what_the_disassembler_does_not_know() -> None:
+    parts = [(BEGIN, of(f"{NOP} 0f04 75fc"))]
+    assert comes_by(parts, BEGIN + 5, Nobody()) == f"{BEGIN + 5:#x}"
