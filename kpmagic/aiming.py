@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``--mechanism``: a plan's places moved to where the kernel plants probes as it is asked."""
+"""Places in the kernel's code: moved as ``--mechanism`` asks, and noted where stacks end early."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from .kernel.forbidden import is_traceable
 from .kernel.kallsyms import Symbol
 from .kernel_code import codes
 from .model import LeftOut, Plan, Site
-from .planted.aim import HEAD, aimed, why_no_jump
+from .planted.aim import HEAD, aimed, may_lose_callers, why_no_jump
 from .planted.turns import Part, comes_by
 
 if TYPE_CHECKING:
     from .kernel.facts import KernelFacts
 
+LOST = (
+    "{0.symbol}+{0.offset:#x}: kstack() may find no callers there, where a push or pop of one byte "
+    "confuses the kernel's own walk"
+)
 LARGEST = 64 << 10  # bytes of a function that is looked through for jumps
 
 
@@ -57,6 +61,28 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
     if refused is not None and not found:
         raise refused
     return replace(plan, sites=tuple(found), left_out=(*plan.left_out, *left_out))
+
+
+def with_notes_on_stacks(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
+    """Return ``plan``, whose body walks the kernel's stack, with a note where that may fail."""
+    asked = [site for site in plan.sites if site.address and not _is_called(site, facts)]
+    try:
+        begins = codes(connection, [(site.address, 1) for site in asked])
+    except TargetError:  # where code cannot be read nothing is known of it
+        return plan
+    noted = {
+        site: replace(site, note="; ".join(filter(None, (site.note, LOST.format(site)))))
+        for site, begin in zip(asked, begins, strict=True)
+        if may_lose_callers(begin)
+    }
+    return replace(plan, sites=tuple(noted.get(site, site) for site in plan.sites))
+
+
+def _is_called(site: Site, facts: KernelFacts) -> bool:
+    """Whether ftrace calls its probe, from the function's entry."""
+    return not site.offset and is_traceable(
+        Symbol(site.symbol, site.address, "t", site.module), facts
+    )
 
 
 def _entry(site: Site) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import build
-from .aiming import aim
+from .aiming import aim, with_notes_on_stacks
 from .cell.script import Script
 from .cell.syntax import parse_spec
 from .channel.connection import Connection
@@ -44,6 +44,8 @@ def prepare(asked: Probe, connection: Connection) -> Run:
         artifact = _as_module(plan, facts, connection)
     else:
         artifact = build.build(plan, facts)
+    if "kstack" in artifact.source.kinds:
+        plan = with_notes_on_stacks(plan, facts, connection)
     memory = Memory(Images(connection.read).name)
     names = function_names(facts, memory.name)
     return Run(connection, plan, artifact, CARD, look_up=names, memory=memory)

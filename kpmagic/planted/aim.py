@@ -21,6 +21,7 @@ NOPS = (b"\x0f\x1f\x44\x00\x00", b"\x66\x66\x66\x66\x90")
 CALL_SIZE = 5
 HEAD = 16  # bytes of a function that tell where its code begins
 JUMP_SIZE = 5
+ONE_BYTE = frozenset(bytes([opcode]) for opcode in range(0x50, 0x60))  # push and pop of registers
 
 Traced = Callable[[Site], bool]
 """Whether a site's function is among those that ftrace can trace."""
@@ -71,6 +72,15 @@ def _no_call(site: Site, behind: int) -> str:
         return (f"--mechanism ftrace: ftrace calls from a function's entry only, not from "
                 f"{site.symbol}+{site.offset:#x}")  # fmt: skip
     return f"--mechanism ftrace: {site.symbol} has no place for ftrace's call (notrace)"
+
+
+def may_lose_callers(code: bytes) -> bool:
+    """Whether the kernel may find no callers from a probe on an instruction that begins so.
+
+    It walks from behind an int3, which has one byte; a push or pop of one byte it then takes for
+    done, and the return address for a word further on (arch/x86/kernel/unwind_orc.c).
+    """
+    return code[:1] in ONE_BYTE
 
 
 def why_no_jump(code: bytes, begin: int, at: int, names: Names) -> str:

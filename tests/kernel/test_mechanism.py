@@ -193,6 +193,19 @@ def test_where_each_turn_of_a_loop_would_be_a_hit(sandbox: Connection, how: str)
                for each in run.plan.left_out)  # fmt: skip
 
 
+def test_a_walk_that_finds_no_callers_is_told(sandbox: Connection) -> None:
+    """The function begins with a push of one byte, on all four kernels."""
+    options = {"target": sandbox, "command": "cat /etc/passwd", "follow": True}
+    depths = {}
+    for how in ("ftrace", "int3"):
+        run = kpmagic.probe("do_filp_open", "emit(kstack());", mechanism=how, **options)
+        depths[how] = max(map(len, run.df()["kstack"]))
+        assert ("kstack() may find no callers there" in run.info["note"]) is (how == "int3")
+    assert depths["ftrace"] > 3 > depths["int3"]
+    run = kpmagic.probe("do_filp_open", "count();", mechanism="int3", **options)
+    assert "kstack" not in run.info["note"]
+
+
 def test_functions_of_a_wildcard_that_cannot_are_left_out(sandbox: Connection) -> None:
     run = kpmagic.probe("vfs_*", "count(by = func);", target=sandbox, mechanism="int3",
                         command="cat /etc/passwd")  # fmt: skip

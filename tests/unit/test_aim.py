@@ -8,7 +8,7 @@ import pytest
 from kpmagic.cell.scope import parameters
 from kpmagic.errors import AttachError
 from kpmagic.model import Function, Options, Parameter, Plan, Probe, Site, Spec
-from kpmagic.planted.aim import aimed, prologue, why_no_jump
+from kpmagic.planted.aim import aimed, may_lose_callers, prologue, why_no_jump
 
 NOP, CALL = bytes.fromhex("0f1f440000"), bytes.fromhex("e86b68f93e")
 PUSHES = bytes.fromhex("41574156415541545553")
@@ -95,3 +95,11 @@ def test_a_return_is_found_from_the_entry() -> None:
 def test_the_optimisers_rules(code: str, at: int, why: str) -> None:
     said = why_no_jump(bytes.fromhex(code), BEGIN, BEGIN + at, Nobody())
     assert said == why if not why else why in said
+
+
+@pytest.mark.parametrize(
+    ("code", "lost"),
+    [("55", True), ("5d c3", True), ("4157", False), ("0f1f", False), ("c3", False), ("", False)],
+)
+def test_where_a_walk_may_find_no_callers(code: str, lost: bool) -> None:
+    assert may_lose_callers(bytes.fromhex(code)) is lost
