@@ -21,6 +21,7 @@ from kpmagic.agent.libbpf import library, refused
 from kpmagic.agent.maps import read_aggregates, read_keys
 from kpmagic.agent.missed import Missed
 from kpmagic.agent.peer import bcc_tool
+from kpmagic.agent.planting import StillHere
 from kpmagic.agent.probes import config
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
@@ -138,13 +139,13 @@ class BccProbes:
     def measure(self, on: bool) -> None:
         """Nothing of it is measured."""
 
-    def leftovers(self) -> tuple[int, int]:
+    def leftovers(self, still_here: StillHere) -> tuple[int, int]:
         """Return (calls in flight, returns missed) of what has begun. While attached."""
         if not self._asked.entries:
             return 0, 0
         source: Any = self._maps[self._asked.entries]
         keys = read_keys(source)
-        in_flight = count_in_flight(keys, self._names)
+        in_flight = count_in_flight(keys, self._names, still_here)
         return in_flight, len(keys) // source.key_size - in_flight
 
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:

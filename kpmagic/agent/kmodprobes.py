@@ -21,6 +21,7 @@ from kpmagic.agent.hello import possible_cpus
 from kpmagic.agent.kmsg import Kmsg
 from kpmagic.agent.mechanism import of_programs
 from kpmagic.agent.missed import Missed
+from kpmagic.agent.planting import StillHere
 from kpmagic.agent.probes import config
 from kpmagic.agent.refusal import Refused
 from kpmagic.agent.ring import Ring
@@ -151,7 +152,7 @@ class ModuleProbes:
             fcntl.ioctl(self._fd, DETACH)
         return True
 
-    def leftovers(self) -> tuple[int, int]:
+    def leftovers(self, still_here: StillHere) -> tuple[int, int]:
         """Return (calls in flight, 0): a return that was missed had no entry either."""
         counters = self.gate.counters()
         return counters["entries"] - counters["hits"] - counters["unpaired"], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from kpmagic.agent.arguments import Program
 from kpmagic.agent.mechanism import traced
@@ -29,16 +29,18 @@ def names_in_stacks(programs: Sequence[Program]) -> set[bytes]:
     return names
 
 
-def count_in_flight(keys: bytes, names: Collection[bytes]) -> int:
+def count_in_flight(keys: bytes, names: Collection[bytes], still_here: Callable[[], None]) -> int:
     """Return how many of the calls are still inside one of ``names``; the rest were missed.
 
-    A running task is taken to be inside: its stack cannot be looked at.
+    A running task is taken to be inside: its stack cannot be looked at. ``still_here`` is called
+    for each: thousands of stacks take the time of a sign of life.
     """
     inside: dict[int, bool] = {}
     count = 0
     for tid, _, _ in KEY.iter_unpack(keys):
         if tid not in inside:
             inside[tid] = _is_inside(tid, names)
+            still_here()
         count += inside[tid]
     return count
 
@@ -53,7 +55,8 @@ def _probed_names() -> set[bytes]:
 
 def _is_inside(tid: int, names: Collection[bytes]) -> bool:
     try:
-        with open(f"/proc/{tid}/stat", "rb", buffering=0) as file:
+        # of the thread alone: /proc/TID/stat adds up all threads of its process, each time
+        with open(f"/proc/{tid}/task/{tid}/stat", "rb", buffering=0) as file:
             state = file.read(512).rpartition(b") ")[2][:1]
         if state not in ASLEEP:
             return state != b"Z" and state != b"X"

@@ -17,7 +17,7 @@ from kpmagic.agent.objects import Link, Object
 from kpmagic.agent.refusal import Refused
 
 StillHere = Callable[[], None]
-"""Called between two plantings: hundreds of them take the time of a sign of life."""
+"""Called between two of many things that take long together, for a sign of life."""
 SPARE = 256  # descriptors for everything else
 
 

@@ -127,13 +127,13 @@ class Probes:
     def _missed_so_far(self) -> Missed | None:
         return count_missed(self._links, self._object.program_fds())
 
-    def leftovers(self) -> tuple[int, int]:
+    def leftovers(self, still_here: StillHere) -> tuple[int, int]:
         """Return (calls in flight, returns missed) of what has begun. While attached."""
         if not self._asked.entries:
             return 0, 0
         source = self._object.map(self._asked.entries)
         keys = read_keys(source)
-        in_flight = count_in_flight(keys, self._names)
+        in_flight = count_in_flight(keys, self._names, still_here)
         return in_flight, len(keys) // source.key_size - in_flight
 
     def aggregates(self) -> tuple[list[dict[str, Any]], bytes]:

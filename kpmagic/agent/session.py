@@ -171,7 +171,7 @@ class Session:
         self._probes.gate.shut()
         if self._asked.entries:  # soon: who returns behind the shut gate was in flight
             time.sleep(LAST_PROGRAM_SECONDS)
-            self._in_flight, self._unpaired = self._probes.leftovers()
+            self._in_flight, self._unpaired = self._probes.leftovers(self._telling.still_here)
         wait_for_programs()
         self._telling.remark(self._cost.end())
         self._missed = self._probes.missed()

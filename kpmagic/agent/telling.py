@@ -36,10 +36,10 @@ class Telling:
             self.log("agent", text)
 
     def still_here(self) -> None:
-        """Let the notebook know, now and then, that a start goes on: zeros."""
+        """Let the notebook know, now and then, that a start or an end goes on: nothing new."""
         now = time.monotonic_ns()
         if now - self._when >= SIGN_NS:
-            self._send(now, dict.fromkeys(wire.COUNTERS, 0))
+            self._send(now, self._counters or dict.fromkeys(wire.COUNTERS, 0))
             self._channel.flush()
 
     def counters(self, read: Callable[[int], dict[str, int]]) -> bool:

@@ -56,6 +56,17 @@ def test_a_long_start_is_told_once_a_second(clock: list[int]) -> None:
     assert [each["hits"] for _, _, each in sent.frames] == [0] * 3
 
 
+def test_a_long_end_is_told_with_what_was_told_last(clock: list[int]) -> None:
+    sent: Any = Sent()
+    told = Telling(sent, 7)
+    clock[0] += telling.SIGN_NS
+    assert told.counters(lambda _: {**dict.fromkeys(wire.COUNTERS, 0), "hits": 5})
+    for _ in range(3):
+        clock[0] += telling.SIGN_NS
+        told.still_here()
+    assert [each["hits"] for _, _, each in sent.frames] == [5] * 4
+
+
 def test_nothing_is_no_remark() -> None:
     sent: Any = Sent()
     told = Telling(sent, 7)
