@@ -38,9 +38,6 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
         raise TargetError(f"--mechanism: the kernel hides the address of {hidden.symbol}",
                           hint="as root there: sysctl kernel.kptr_restrict=1")  # fmt: skip
 
-    def traced(site: Site) -> bool:
-        return is_traceable(Symbol(site.symbol, _entry(site), "t", site.module), facts)
-
     if plan.probe.options.mechanism == "ftrace":
         heads = codes(connection, [(_entry(site), HEAD) for site in sites])
         bodies = [[(_entry(site), head)] for site, head in zip(sites, heads, strict=True)]
@@ -50,7 +47,7 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
     refused: AttachError | None = None
     for site, parts in zip(sites, bodies, strict=True):
         try:
-            there = aimed(plan, site, parts[0][1][:HEAD], traced)
+            there = aimed(plan, site, parts[0][1][:HEAD], lambda each: _is_traced(each, facts))
             _check(plan, site, there, parts, facts)
             found.append(there)
         except AttachError as error:
@@ -65,7 +62,8 @@ def aim(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
 
 def with_notes_on_stacks(plan: Plan, facts: KernelFacts, connection: Connection) -> Plan:
     """Return ``plan``, whose body walks the kernel's stack, with a note where that may fail."""
-    asked = [site for site in plan.sites if site.address and not _is_called(site, facts)]
+    asked = [site for site in plan.sites
+             if site.address and (site.offset or not _is_traced(site, facts))]  # fmt: skip
     try:
         begins = codes(connection, [(site.address, 1) for site in asked])
     except TargetError:  # where code cannot be read nothing is known of it
@@ -78,11 +76,9 @@ def with_notes_on_stacks(plan: Plan, facts: KernelFacts, connection: Connection)
     return replace(plan, sites=tuple(noted.get(site, site) for site in plan.sites))
 
 
-def _is_called(site: Site, facts: KernelFacts) -> bool:
-    """Whether ftrace calls its probe, from the function's entry."""
-    return not site.offset and is_traceable(
-        Symbol(site.symbol, site.address, "t", site.module), facts
-    )
+def _is_traced(site: Site, facts: KernelFacts) -> bool:
+    """Whether ftrace can call a probe from the entry of a site's function."""
+    return is_traceable(Symbol(site.symbol, _entry(site), "t", site.module), facts)
 
 
 def _entry(site: Site) -> int:
